@@ -1,0 +1,86 @@
+// Package ecosystem knows the package managers: how to find a project of each,
+// what its lockfile pins, how to install exactly that inside a sandbox, and
+// which package a lifecycle script belongs to. One file (or folder) a manager.
+//
+// Manifests and lockfiles are hostile input: reading them is bounded in size
+// and depth, never executes anything, and a malformed one is a fault.Invalid
+// error that names the file.
+package ecosystem
+
+import (
+	"io/fs"
+
+	"github.com/falconer-sec/falconer/pkg/finding"
+)
+
+// Package is one third-party package that a lockfile pins.
+type Package struct {
+	finding.Package
+	Integrity  string // Subresource Integrity string ("sha512-..."), "" when the lockfile has none
+	Resolved   string // address the lockfile records, "" when it records none
+	HasScripts bool   // the lockfile says that it has install scripts
+	Optional   bool
+	Dev        bool
+	Link       bool // a workspace or file: link, not fetched
+}
+
+// Project is one project root with its lockfile read.
+type Project struct {
+	Manager  string    // manager's name, "npm"
+	Root     string    // relative to the source, "." for the top
+	Lockfile string    // relative to Root; "" when the project has none
+	Digest   string    // "sha256:<hex>" of the lockfile (of the manifest when there is none)
+	Packages []Package // sorted by Path
+	// Problems lists what makes the lockfile untrustworthy as a description of
+	// the install (it disagrees with the manifest, an entry has no integrity).
+	Problems []string
+}
+
+// Exec is a program start as the sensor saw it, made by the package manager
+// itself (never by a lifecycle script or its children).
+type Exec struct {
+	Path string // binary
+	Argv []string
+	Env  []string // "NAME=value"
+	Cwd  string   // absolute, inside the sandbox
+}
+
+// Place says on whose behalf a process runs.
+type Place struct {
+	Package finding.Package // zero for the project itself
+	Script  string          // "postinstall"
+	Phase   string          // "install"
+}
+
+// Recipe is how a manager installs a project inside the sandbox.
+type Recipe struct {
+	Version string   // changes when the recipe changes; part of the scan ID
+	Argv    []string // the program and its arguments; found through the sandbox's PATH
+	Env     []string // "NAME=value", added to the sandbox's base environment
+}
+
+// Setting is what a recipe needs to know about the sandbox.
+type Setting struct {
+	Registry string   // base URL of the registry proxy inside the sandbox, "http://127.0.0.1:4873/"
+	Home     string   // home directory inside the sandbox
+	Work     string   // the project root's absolute path inside the sandbox
+	Scopes   []string // npm scopes in use ("@acme"), each to be sent to Registry too
+}
+
+// Manager is one package manager.
+type Manager interface {
+	// Name is the manager's lower-case name, which is also its purl type's.
+	Name() string
+	// Detect returns the roots, relative to fsys, that have this manager's
+	// manifest and are projects of their own (a workspace member is not).
+	// Nothing found is an empty list. Errors are fault.Invalid.
+	Detect(fsys fs.FS) ([]string, error)
+	// Load reads the project at root. A missing or malformed lockfile is
+	// fault.Invalid.
+	Load(fsys fs.FS, root string) (Project, error)
+	// Recipe returns how to install p.
+	Recipe(p Project, s Setting) Recipe
+	// Place names the package and script that e starts, if e is the manager
+	// starting a lifecycle script; ok is false for anything else.
+	Place(p Project, s Setting, e Exec) (place Place, ok bool)
+}

@@ -1,0 +1,183 @@
+// Package event defines Falconer's CloudEvents: their types, their data, and
+// how they are made and read.
+//
+// Guarantees: an event's ID is deterministic (the same cause makes the same
+// ID, so that a repeated emission is recognised), its dataschema names a JSON
+// Schema embedded in this package, and its extensions are strings only
+// (Knative's filters and Falcosidekick's headers know no other kind).
+package event
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	ce "github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/falconer-sec/falconer/pkg/falco"
+	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/finding"
+	"github.com/falconer-sec/falconer/pkg/scan"
+)
+
+// The event types. See the README's event table for who produces and who
+// consumes each.
+const (
+	RepoPush      = "dev.falconer.repo.push.v1"
+	ScanRequested = "dev.falconer.scan.requested.v1"
+	ScanStarted   = "dev.falconer.scan.started.v1"
+	FalcoAlert    = "dev.falconer.falco.alert.v1"
+	SandboxExited = "dev.falconer.sandbox.exited.v1"
+	ScanFinished  = "dev.falconer.scan.finished.v1"
+	ScanAmended   = "dev.falconer.scan.amended.v1"
+	ScanRejected  = "dev.falconer.scan.rejected.v1"
+	RuntimeAlert  = "dev.falconer.runtime.alert.v1"
+
+	// FalcoRuleOutput is the type of the events that Falcosidekick sends.
+	FalcoRuleOutput = "falco.rule.output.v1"
+	// GitLabWebhook wraps a webhook delivery on its way into gitlabhook. It
+	// never enters the broker.
+	GitLabWebhook = "dev.falconer.gitlab.webhook.v1"
+)
+
+// ExtScanID is the extension that carries the scan ID, where one is known.
+const ExtScanID = "scanid"
+
+// ExtTraceparent is the W3C trace context's extension (CloudEvents distributed
+// tracing extension).
+const ExtTraceparent = "traceparent"
+
+// SchemaBase is the base of every dataschema URI.
+const SchemaBase = "https://github.com/falconer-sec/falconer/schemas/"
+
+var namespace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://github.com/falconer-sec/falconer/event"))
+
+// ID computes a deterministic event ID from an event type and the parts that
+// identify its cause. Parts are length-prefixed.
+func ID(typ string, parts ...string) string {
+	b := fmt.Appendf(nil, "%d:%s", len(typ), typ)
+	for _, p := range parts {
+		b = fmt.Appendf(b, "%d:%s", len(p), p)
+	}
+	return uuid.NewSHA1(namespace, b).String()
+}
+
+// Source returns the CloudEvents source of one of our functions:
+// "/falconer/<function>".
+func Source(function string) string { return "/falconer/" + function }
+
+// New makes an event with JSON data. The time is the caller's, so that clocks
+// can be injected.
+func New(typ, source, subject, id string, at time.Time, data any) (ce.Event, error) {
+	e := ce.New()
+	e.SetID(id)
+	e.SetType(typ)
+	e.SetSource(source)
+	e.SetSubject(subject)
+	e.SetTime(at)
+	e.SetDataSchema(SchemaBase + typ + ".json")
+	if err := e.SetData(ce.ApplicationJSON, data); err != nil {
+		return ce.Event{}, fault.New("event: encode "+typ, fault.Permanent, err)
+	}
+	if err := e.Validate(); err != nil {
+		return ce.Event{}, fault.New("event: make "+typ, fault.Permanent, err)
+	}
+	return e, nil
+}
+
+// Decode reads an event's JSON data into T. A mismatch is fault.Invalid.
+func Decode[T any](e ce.Event) (T, error) {
+	var v T
+	if err := json.Unmarshal(e.Data(), &v); err != nil {
+		return v, fault.New("event: decode data of "+e.Type()+" "+e.ID(), fault.Invalid, err)
+	}
+	return v, nil
+}
+
+// Extension returns a string extension, "" if absent or not a string.
+func Extension(e ce.Event, name string) string {
+	s, _ := e.Extensions()[name].(string)
+	return s
+}
+
+// Caused copies the trace context and the scan ID from one event to the event
+// that it causes.
+func Caused(by ce.Event, e *ce.Event) {
+	for _, name := range []string{ExtTraceparent, "tracestate", ExtScanID} {
+		if s := Extension(by, name); s != "" && Extension(*e, name) == "" {
+			e.SetExtension(name, s)
+		}
+	}
+}
+
+// Push is the data of RepoPush.
+type Push struct {
+	Provider  string    `json:"provider"` // "gitlab"
+	ProjectID int64     `json:"project_id"`
+	Project   string    `json:"project"` // path with namespace
+	WebURL    string    `json:"web_url,omitempty"`
+	Ref       string    `json:"ref"`
+	Before    string    `json:"before"`
+	After     string    `json:"after"`
+	Changed   []string  `json:"changed,omitempty"` // paths the push's commits touched; may be cut by the forge
+	Commits   int       `json:"commits"`
+	Received  time.Time `json:"received"`
+}
+
+// Started is the data of ScanStarted.
+type Started struct {
+	Request scan.Request `json:"request"`
+	Attempt int          `json:"attempt"`
+	At      time.Time    `json:"at"`
+	Sandbox string       `json:"sandbox"` // driver: "gvisor", "kubernetes", "seccomp"
+	// Container is the sandbox's container ID, by which Falco knows it.
+	Container string `json:"container,omitempty"`
+}
+
+// Alerts is the data of FalcoAlert. It does not carry alerts, it says which
+// stored ones are new: those of one scan (or one namespace/pod) with a stream
+// sequence from First to Last.
+type Alerts struct {
+	ScanID  scan.ID `json:"scan_id,omitempty"`
+	Subject string  `json:"subject"` // stream subject filter, e.g. "alerts.scan.<id>.>"
+	First   uint64  `json:"first"`
+	Last    uint64  `json:"last"`
+	Count   int     `json:"count"`
+}
+
+// Exited is the data of SandboxExited.
+type Exited struct {
+	Request scan.Request    `json:"request"`
+	Attempt int             `json:"attempt"`
+	At      time.Time       `json:"at"`
+	Sandbox finding.Sandbox `json:"sandbox"`
+	// Incomplete lists what this run could not check, in plain words.
+	Incomplete     []string                `json:"incomplete,omitempty"`
+	SensorEvents   int64                   `json:"sensor_events"`
+	SensorDropped  int64                   `json:"sensor_dropped"`
+	AlertsStored   int64                   `json:"alerts_stored"` // alerts the sensor stored for this scan
+	AlertsCapped   int64                   `json:"alerts_capped"` // alerts beyond the sensor's limits
+	OutputBytes    int64                   `json:"output_bytes"`
+	Log            string                  `json:"log,omitempty"` // tail of the installer's output
+	Packages       int                     `json:"packages"`
+	InstallScripts []finding.ScriptPackage `json:"install_scripts,omitempty"`
+	Fetches        []finding.Fetch         `json:"fetches,omitempty"`
+}
+
+// Rejected is the data of ScanRejected.
+type Rejected struct {
+	ScanID  scan.ID `json:"scan_id,omitempty"`
+	Project string  `json:"project,omitempty"`
+	Commit  string  `json:"commit,omitempty"`
+	By      string  `json:"by"`    // the function that refused
+	Cause   string  `json:"cause"` // ID of the event that was refused
+	Reason  string  `json:"reason"`
+}
+
+// Runtime is the data of RuntimeAlert: an alert that belongs to no scan.
+type Runtime struct {
+	AlertID string      `json:"alert_id"`
+	Alert   falco.Alert `json:"alert"`
+}
