@@ -1,0 +1,10 @@
+package event
+
+// Types returns the types of all events that flow through a broker, in the
+// order of the event table.
+func Types() []string {
+	return []string{
+		RepoPush, ScanRequested, ScanStarted, FalcoAlert, SandboxExited,
+		ScanFinished, ScanAmended, ScanRejected, RuntimeAlert,
+	}
+}

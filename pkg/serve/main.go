@@ -1,0 +1,120 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	ce "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/falconer-sec/falconer/pkg/event"
+	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/function"
+)
+
+// sinkTimeout bounds one emission to the broker.
+const sinkTimeout = 15 * time.Second
+
+// Deps is what a function's main is given to build its handler from.
+type Deps struct {
+	Context context.Context // ends when the process is asked to stop
+	Name    string
+	Env     func(string) string // os.Getenv
+	Log     *slog.Logger        // JSON on standard error
+	Metrics *prometheus.Registry
+	Emitter function.Emitter // posts to K_SINK; every Emit fails if K_SINK is empty
+	NATS    *nats.Conn       // to NATS_URL; nil if NATS_URL is empty
+	Client  *http.Client     // with timeout, without redirects
+}
+
+// Main runs a function as a process of its own, as Knative Serving starts it.
+// It reads PORT (default 8080), K_SINK, NATS_URL and LOG_LEVEL, serves the
+// handler with metrics, trace and recovery around it, and exits with status 1
+// if it can't.
+func Main(name string, build func(Deps) (function.Handler, error)) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, name, os.Getenv, build); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, name string, env func(string) string, build func(Deps) (function.Handler, error)) error {
+	d := Deps{
+		Context: ctx, Name: name, Env: env, Log: logger(env("LOG_LEVEL")).With("function", name),
+		Metrics: prometheus.NewRegistry(), Client: NewClient(sinkTimeout),
+	}
+	d.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	d.Emitter = &Sink{URL: env("K_SINK"), Client: d.Client}
+	if env("K_SINK") == "" {
+		d.Emitter = function.EmitterFunc(noSink)
+	}
+	if url := env("NATS_URL"); url != "" {
+		nc, err := nats.Connect(url, nats.Name(name), nats.MaxReconnects(-1), nats.Timeout(5*time.Second))
+		if err != nil {
+			return fault.New("connect to NATS", fault.Transient, err)
+		}
+		defer nc.Close()
+		d.NATS = nc
+	}
+	meter, err := function.NewMeter(d.Metrics, event.Types()...)
+	if err != nil {
+		return err
+	}
+	h, err := build(d)
+	if err != nil {
+		return err
+	}
+	h = function.Chain(h, meter.Metrics(name), function.Trace(), function.Recover())
+	port := env("PORT")
+	if port == "" {
+		port = "8080"
+	}
+	return Run(ctx, Config{
+		Addr: ":" + port, Handler: Handler(h, Options{Log: d.Log}), Metrics: d.Metrics, Log: d.Log,
+		Ready: func(context.Context) error { return connected(d.NATS) },
+	})
+}
+
+func noSink(context.Context, ce.Event) error {
+	return fault.Errorf(fault.Transient, "serve: K_SINK is not set, there is no broker to emit to")
+}
+
+// connected reports whether the NATS connection, if there is one, is up.
+func connected(nc *nats.Conn) error {
+	if nc != nil && !nc.IsConnected() {
+		return fault.Errorf(fault.Transient, "not connected to NATS")
+	}
+	return nil
+}
+
+// NewClient returns an HTTP client with a timeout that follows no redirects: a
+// redirected POST would lose its body.
+func NewClient(timeout time.Duration) *http.Client {
+	return &http.Client{
+		Timeout: timeout,
+		Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 64, MaxConnsPerHost: 256,
+			IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 5 * time.Second,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func logger(level string) *slog.Logger {
+	var l slog.Level
+	if l.UnmarshalText([]byte(level)) != nil {
+		l = slog.LevelInfo
+	}
+	return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
+}
