@@ -195,7 +195,7 @@ func TestUnpackRefuses(t *testing.T) {
 		"name is not UTF-8":   {archive(t, file("a\xff", "")), fault.Invalid, "is not UTF-8"},
 		"no name":             {archive(t, symlink("./", "x")), fault.Invalid, "has no name"},
 		"sparse":              {sparseArchive(t), fault.Invalid, `"holes" is not a file`},
-		"sparse PAX":          {sparsePAX, fault.TooLarge, ""},
+		"sparse PAX":          {sparsePAX, fault.Invalid, "is a sparse file"},
 		"too many":            {archive(t, many...), fault.TooLarge, `"10" is one of more than 10`},
 		"too large":           {archive(t, file("a", ""), big), fault.TooLarge, `up to "big" are larger than 64 bytes`},
 		"long name":           {archive(t, file(strings.Repeat("n", 31), "")), fault.TooLarge, "is longer than 30 bytes"},
