@@ -1,0 +1,96 @@
+package eventing_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/falconer-sec/falconer/eventing"
+	"github.com/falconer-sec/falconer/pkg/event"
+	"github.com/falconer-sec/falconer/pkg/trigger"
+)
+
+// functions are the Services that exist.
+var functions = []string{"correlator", "deadletter", "falcogate", "gitlabhook", "planner", "reporter", "runner"}
+
+func load(t *testing.T) *trigger.Set {
+	t.Helper()
+	set, err := trigger.Load(eventing.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+func TestEverySubscriberIsAFunction(t *testing.T) {
+	for _, tr := range load(t).Triggers {
+		for _, d := range []trigger.Destination{tr.Subscriber, tr.Delivery.DeadLetter} {
+			if !slices.Contains(functions, d.Name) || d.Namespace != eventing.Namespace || d.URI != "" {
+				t.Errorf("trigger %s: %+v is not a function of ours", tr.Name, d)
+			}
+		}
+	}
+}
+
+func TestEveryTriggerRepeatsItsDelivery(t *testing.T) {
+	for _, tr := range load(t).Triggers {
+		d := tr.Delivery
+		if d.Retry < 3 || d.Wait(0) == 0 || d.Wait(1) <= d.Wait(0) || d.Timeout == 0 || d.DeadLetter.Name != "deadletter" {
+			t.Errorf("trigger %s: delivery %+v lacks a retry, a growing back-off, a timeout or a dead-letter sink of its own", tr.Name, d)
+		}
+	}
+}
+
+func TestEventTypesAreThoseOfTheCode(t *testing.T) {
+	var declared []string
+	for _, et := range load(t).EventTypes {
+		declared = append(declared, et.Type)
+		if et.Name != et.Type || et.Schema != event.SchemaBase+et.Type+".json" {
+			t.Errorf("event type %s: name %s, schema %s", et.Type, et.Name, et.Schema)
+		}
+	}
+	want := event.Types()
+	slices.Sort(want)
+	slices.Sort(declared)
+	if diff := cmp.Diff(want, declared); diff != "" {
+		t.Errorf("event types (-code +yaml):\n%s", diff)
+	}
+}
+
+// TestRouting is the event table: type to subscribers.
+func TestRouting(t *testing.T) {
+	want := map[string][]string{
+		event.RepoPush:      {"planner"},
+		event.ScanRequested: {"runner"},
+		event.ScanStarted:   {"correlator"},
+		event.FalcoAlert:    {"correlator"},
+		event.SandboxExited: {"correlator"},
+		event.ScanFinished:  {"reporter"},
+		event.ScanAmended:   {"reporter"},
+		event.ScanRejected:  {"reporter"},
+		event.RuntimeAlert:  nil,
+	}
+	set := load(t)
+	got := map[string][]string{}
+	for _, typ := range event.Types() {
+		e, err := event.New(typ, event.Source("test"), "s", "1", time.Unix(0, 0), map[string]string{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[typ] = nil
+		for _, tr := range set.For(trigger.Broker{Namespace: eventing.Namespace, Name: eventing.Broker}) {
+			ok, err := tr.Match(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ok {
+				got[typ] = append(got[typ], tr.Subscriber.Name)
+			}
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("routing (-want +got):\n%s", diff)
+	}
+}
