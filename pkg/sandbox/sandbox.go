@@ -10,6 +10,7 @@ package sandbox
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
@@ -34,8 +35,8 @@ type Spec struct {
 	Dir      string // host directory that holds the unpacked source; never written to
 	Project  ecosystem.Project
 	Manager  ecosystem.Manager
-	CacheDir string // host directory with the manager's download cache, mounted read-only; "" for none
-	Registry string // path of the registry proxy's unix socket on the host; "" for no network at all
+	CacheDir string       // host directory with the manager's download cache, mounted read-only; "" for none
+	Registry http.Handler // the registry proxy: all that the sandbox can reach; nil for nothing
 	Scopes   []string
 	Limits   Limits
 	// Progress receives short lines for a human; it must not block. May be nil.

@@ -1,0 +1,234 @@
+// Package gvisor runs an install in an embedded gVisor sandbox and watches it
+// with the sensor. It needs Linux on x86-64 and either root or user
+// namespaces; no daemon, no container engine, no file outside of its own
+// temporary directory.
+//
+// The sandbox sees its own root, the host's /usr read-only, the project (an
+// overlay in memory takes the writes) and no network but a loopback, on which
+// the registry proxy answers. The kernel process runs without privileges under
+// gVisor's own seccomp filters, and dies with the process that started it.
+package gvisor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/falconer-sec/falconer/pkg/ecosystem"
+	"github.com/falconer-sec/falconer/pkg/falco/rules"
+	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/finding"
+	"github.com/falconer-sec/falconer/pkg/sandbox"
+	"github.com/falconer-sec/falconer/pkg/sandbox/gvisor/runtime"
+	"github.com/falconer-sec/falconer/pkg/sensor"
+)
+
+// Defaults for limits that a Spec leaves at zero.
+const (
+	DefaultMemory    = 4 << 30
+	DefaultTasks     = 2048
+	DefaultOutput    = 1 << 20
+	DefaultWall      = 10 * time.Minute
+	maxOutput        = 1 << 30 // bytes of output after which a run is ended
+	registryPort     = 4873
+	drainTimeout     = 30 * time.Second
+	isolationInWords = "gVisor: its own kernel, root and loopback-only network; the host's /usr is visible read-only"
+)
+
+// Config is what the driver needs beside a Spec.
+type Config struct {
+	// Program is the binary that calls runtime.Dispatch; "" means this one.
+	Program string
+	Rules   *rules.Set
+	// TempDir holds one directory a run while it lasts; "" means os.TempDir.
+	TempDir string
+	// Platform is gVisor's: "systrap" (default) or "ptrace".
+	Platform string
+	// DebugDir receives gVisor's own logs; "" for none.
+	DebugDir string
+	Log      *slog.Logger
+}
+
+// Driver implements sandbox.Driver. It is safe for concurrent use.
+type Driver struct {
+	c        Config
+	rootless bool
+}
+
+var _ sandbox.Driver = (*Driver)(nil)
+
+// New checks that gVisor can run here. The error (fault.Permanent) says why not
+// and what to do about it.
+func New(c Config) (*Driver, error) {
+	rootless, err := preflight()
+	if err != nil {
+		return nil, err
+	}
+	if c.Program == "" {
+		if c.Program, err = os.Executable(); err != nil {
+			return nil, fault.New("gvisor: find own binary", fault.Permanent, err)
+		}
+	}
+	if c.Platform == "" {
+		c.Platform = "systrap"
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Driver{c: c, rootless: rootless}, nil
+}
+
+// Run implements sandbox.Driver.
+func (d *Driver) Run(ctx context.Context, s sandbox.Spec, alerts sandbox.AlertSink) (sandbox.Report, error) {
+	applyDefaults(&s.Limits)
+	dir, err := os.MkdirTemp(d.c.TempDir, "falconer-sandbox-")
+	if err != nil {
+		return sandbox.Report{}, fault.New("gvisor: make a directory for the sandbox", fault.Transient, err)
+	}
+	defer removeAll(dir, d.c.Log)
+	tools, err := findToolchain("npm", "node")
+	if err != nil {
+		return sandbox.Report{}, err
+	}
+	setting := ecosystem.Setting{Registry: fmt.Sprintf("http://127.0.0.1:%d/", registryPort), Home: homeDir,
+		Work: filepath.Join(workDir, filepath.FromSlash(s.Project.Root)), Scopes: s.Scopes}
+	recipe := s.Manager.Recipe(s.Project, setting)
+	if tools.nodedir != "" {
+		recipe.Env = append(recipe.Env, "npm_package_config_node_gyp_nodedir="+tools.nodedir)
+	}
+	if _, err := newBundle(filepath.Join(dir, "bundle"), s, recipe, tools); err != nil {
+		return sandbox.Report{}, err
+	}
+	return d.run(ctx, dir, s, setting, tools.extra, alerts)
+}
+
+func applyDefaults(l *sandbox.Limits) {
+	if l.Wall == 0 {
+		l.Wall = DefaultWall
+	}
+	if l.MemoryBytes == 0 {
+		l.MemoryBytes = DefaultMemory
+	}
+	if l.Processes == 0 {
+		l.Processes = DefaultTasks
+	}
+	if l.OutputBytes == 0 {
+		l.OutputBytes = DefaultOutput
+	}
+}
+
+// run starts the sandbox on a prepared bundle and sees it to its end.
+func (d *Driver) run(ctx context.Context, dir string, s sandbox.Spec, setting ecosystem.Setting, tools []string, alerts sandbox.AlertSink) (sandbox.Report, error) {
+	id := "falconer-" + string(s.ScanID)
+	watch := sensor.New(sensor.Config{ScanID: s.ScanID, Container: id, Rules: d.c.Rules, Manager: s.Manager,
+		Project: s.Project, Setting: setting, Alerts: alerts, Log: d.c.Log})
+	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: filepath.Join(dir, "sensor.sock"), Net: "unixpacket"})
+	if err != nil {
+		return sandbox.Report{}, fault.New("gvisor: open the sensor's socket", fault.Transient, err)
+	}
+	watched := make(chan sensor.Summary, 1)
+	sensorCtx, stopSensor := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopSensor()
+	go func() { watched <- watch.Serve(sensorCtx, listener) }()
+
+	gate, err := openRelay(dir, s.Registry)
+	if err != nil {
+		return sandbox.Report{}, err
+	}
+	defer gate.close()
+	session, err := runtime.Session(d.options(dir, s, tools), gate.options())
+	if err != nil {
+		return sandbox.Report{}, fault.New("gvisor: trace session", fault.Permanent, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "session.json"), session, 0o600); err != nil {
+		return sandbox.Report{}, fault.New("gvisor: trace session", fault.Transient, err)
+	}
+	output := newOutput(s.Limits.OutputBytes, s.Progress)
+	p := &process{program: d.c.Program, args: d.arguments(dir, id, s), dir: dir, id: id, output: output, limits: s.Limits, log: d.c.Log, memory: watch.Alive}
+	end, err := p.run(ctx)
+	if err != nil {
+		return sandbox.Report{}, err
+	}
+	summary := collect(watched, stopSensor)
+	return d.report(s, id, end, summary, output), nil
+}
+
+// collect waits for the sensor to read what is left in its socket.
+func collect(watched <-chan sensor.Summary, stop func()) sensor.Summary {
+	select {
+	case summary := <-watched:
+		return summary
+	case <-time.After(drainTimeout):
+		stop()
+		summary := <-watched
+		summary.Incomplete = append(summary.Incomplete, fmt.Sprintf("the sensor did not finish within %s of the sandbox's end", drainTimeout))
+		return summary
+	}
+}
+
+func (d *Driver) options(dir string, s sandbox.Spec, tools []string) runtime.Options {
+	modules := filepath.Join(workDir, filepath.FromSlash(s.Project.Root), "node_modules") + "/"
+	return runtime.Options{
+		Endpoint:   filepath.Join(dir, "sensor.sock"),
+		Env:        sensor.EnvNames,
+		QuietReads: []string{"/usr/", "/lib/", "/lib64/", "/bin/", "/etc/ld.so.cache", "/proc/self/", cacheDir},
+		QuietOwn:   []string{modules, homeDir + "/.npm/", "/tmp/npm-"},
+		System:     append([]string{"/usr/", "/bin/", "/sbin/", "/lib"}, tools...),
+		MaxTasks:   s.Limits.Processes,
+	}
+}
+
+func (d *Driver) arguments(dir, id string, s sandbox.Spec) []string {
+	args := []string{
+		runtime.Name,
+		"--root=" + filepath.Join(dir, "state"),
+		"--platform=" + d.c.Platform,
+		"--network=none",
+		"--gofer-network-namespace=new",
+		"--overlay2=all:memory",
+		"--file-access=exclusive", "--file-access-mounts=exclusive",
+		"--ignore-cgroups",
+		"--host-settings=ignore",
+		"--sidecar-usage-policy=LEGACY_DEPRECATED_SLOW_EMBEDDED_FALLBACK",
+		"--pod-init-config=" + filepath.Join(dir, "session.json"),
+	}
+	if d.rootless {
+		args = append(args, "--rootless")
+	}
+	if d.c.DebugDir != "" {
+		args = append(args, "--debug", "--debug-log="+strings.TrimSuffix(d.c.DebugDir, "/")+"/")
+	}
+	return append(args, "run", "--bundle="+filepath.Join(dir, "bundle"), "--pid-file="+filepath.Join(dir, "pid"), id)
+}
+
+// report joins how the sandbox ended with what the sensor saw.
+func (d *Driver) report(s sandbox.Spec, id string, end ending, sum sensor.Summary, out *output) sandbox.Report {
+	r := sandbox.Report{
+		Sandbox:      finding.Sandbox{Kind: "gvisor", Isolation: isolationInWords, ExitCode: end.code, Reason: end.reason, Detail: end.detail},
+		Container:    id,
+		Incomplete:   append(end.incomplete, sum.Incomplete...),
+		SensorEvents: sum.Events, SensorDropped: sum.Dropped,
+		AlertsStored: sum.Stored, AlertsCapped: sum.Capped,
+		OutputBytes: out.total(), Log: out.tail(),
+	}
+	if s.Evidence != "" {
+		if err := out.save(filepath.Join(s.Evidence, "output.log")); err != nil {
+			r.Incomplete = append(r.Incomplete, "the installer's output could not be saved: "+err.Error())
+		}
+	}
+	return r
+}
+
+func removeAll(dir string, log *slog.Logger) {
+	if err := os.RemoveAll(dir); err != nil {
+		log.Error("a sandbox's directory stays behind", "dir", dir, "error", err)
+	}
+}
+
+var _ io.Writer = (*output)(nil)

@@ -1,0 +1,112 @@
+package gvisor
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// etcCopied are the host's files of /etc that programs need and that hold no
+// secret and no name of the host.
+var etcCopied = []string{"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "nsswitch.conf", "protocols", "services",
+	"os-release", "debian_version", "alternatives", "ssl/certs", "ssl/openssl.cnf", "pki/tls/certs", "ca-certificates.conf", "mime.types", "localtime"}
+
+// populateEtc fills /etc with the sandbox's own identity and with copies of the
+// chosen host files.
+func (b bundle) populateEtc() error {
+	own := map[string]string{
+		"etc/passwd":      "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+		"etc/group":       "root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\n",
+		"etc/shadow":      "root:*:19700:0:99999:7:::\ndaemon:*:19700:0:99999:7:::\nnobody:*:19700:0:99999:7:::\n",
+		"etc/hosts":       "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t" + hostname + "\n",
+		"etc/hostname":    hostname + "\n",
+		"etc/resolv.conf": "nameserver 127.0.0.53\noptions timeout:1 attempts:1\n",
+		"etc/shells":      "/bin/sh\n/bin/bash\n",
+	}
+	for name, text := range own {
+		if err := b.write(name, 0o644, "%s", text); err != nil {
+			return err
+		}
+	}
+	for _, name := range etcCopied {
+		if err := copyTree(filepath.Join("/etc", name), filepath.Join(b.root, "etc", name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyTree copies files, directories and links. What does not exist, or can't
+// be read by this user, is left out.
+func copyTree(from, to string) error {
+	return filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, p)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, rel)
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return err
+		}
+		switch {
+		case d.IsDir():
+			return os.MkdirAll(target, 0o755)
+		case d.Type()&fs.ModeSymlink != 0:
+			return copyLink(p, target)
+		case d.Type().IsRegular():
+			return copyFile(p, target)
+		}
+		return nil
+	})
+}
+
+// copyLink keeps links into /usr and within a directory, and copies the target
+// of others, which the sandbox would not see.
+func copyLink(from, to string) error {
+	target, err := os.Readlink(from)
+	if err != nil {
+		return err
+	}
+	if !filepath.IsAbs(target) && filepath.Base(target) == target {
+		return os.Symlink(target, to)
+	}
+	real, err := filepath.EvalSymlinks(from)
+	if err != nil {
+		return nil // dangling on the host already
+	}
+	if rel, err := filepath.Rel("/usr", real); err == nil && filepath.IsLocal(rel) {
+		return os.Symlink(real, to)
+	}
+	return copyFile(real, to)
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	if info, err := in.Stat(); err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		_ = out.Close()
+		return err
+	}
+	return out.Close()
+}

@@ -1,0 +1,74 @@
+package runtime
+
+import (
+	"path"
+	"strings"
+
+	"gvisor.dev/gvisor/pkg/abi/linux"
+
+	"github.com/falconer-sec/falconer/pkg/sensor/record"
+)
+
+// Options configures the sink. They travel in the trace session's file.
+type Options struct {
+	// Endpoint is the sensor's SEQPACKET socket.
+	Endpoint string `json:"endpoint"`
+	// Env names the environment variables reported at an exec.
+	Env []string `json:"env"`
+	// QuietReads are path prefixes (with links resolved) under which a
+	// successful read-only open is not reported: system libraries, caches.
+	QuietReads []string `json:"quiet_reads"`
+	// QuietOwn are path prefixes under which the first process, the package
+	// manager itself, goes unreported: it unpacks packages there.
+	QuietOwn []string `json:"quiet_own"`
+	// System are path prefixes of the read-only mounts: what is executed from
+	// elsewhere, and was not in the sandbox from the beginning, was written there.
+	System []string `json:"system"`
+	// MaxTasks bounds the tasks (threads) alive at once; a clone beyond it
+	// fails with EAGAIN. 0 means no bound.
+	MaxTasks int `json:"max_tasks"`
+}
+
+// options is what the sink was configured with. gVisor's points are plain
+// functions without a receiver, so this has to be the package's; it is set
+// once, before the first task runs.
+var options Options
+
+// initTGID is the process ID of a sandbox's first process.
+const initTGID = 1
+
+// filtered reports whether a record can't interest any rule and stays in the
+// kernel. What is dropped here is dropped by place, never by what a process
+// says of itself.
+func filtered(r *record.Record) bool {
+	switch r.Kind {
+	case "open", "openat", "openat2", "creat":
+		return quietOpen(r)
+	case "dup2", "dup3":
+		return r.FD > 2 || r.Result < 0 || !inet(r.Addr)
+	case "sendto", "sendmsg", "sendmmsg", "accept", "accept4", "listen", "bind":
+		return !inet(r.Addr)
+	case "chmod", "fchmod", "fchmodat", "unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat":
+		return r.TGID == initTGID && hasPrefix(r.Path, options.QuietOwn) && (r.Target == "" || !path.IsAbs(r.Target) || hasPrefix(r.Target, options.QuietOwn))
+	case "chdir", "fchdir":
+		return true
+	}
+	return false
+}
+
+func quietOpen(r *record.Record) bool {
+	if r.TGID == initTGID && hasPrefix(r.Path, options.QuietOwn) {
+		return true
+	}
+	const writing = linux.O_WRONLY | linux.O_RDWR | linux.O_CREAT | linux.O_TRUNC
+	return r.Flags&writing == 0 && (r.Result >= 0 || -r.Result == 2) && hasPrefix(r.Path, options.QuietReads)
+}
+
+func hasPrefix(p string, prefixes []string) bool {
+	for _, q := range prefixes {
+		if strings.HasPrefix(p, q) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,57 @@
+// Package runtime is gVisor inside our binary: the kernel that a sandbox runs
+// on, extended by the trace points that stock gVisor lacks and by a sink that
+// hands every observed event to the sensor.
+//
+// A program that imports this package calls Dispatch first in main. gVisor
+// re-executes its own binary under other names (runsc-gofer, runsc-sandbox);
+// Dispatch recognises those, becomes that process and never returns.
+//
+// The program must be built with CGO_ENABLED=0: a dynamically linked gVisor
+// can't re-execute itself inside the sandbox's empty root.
+package runtime
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gvisor.dev/gvisor/pkg/sentry/seccheck"
+	"gvisor.dev/gvisor/runsc/cli"
+	"gvisor.dev/gvisor/runsc/cmd"
+	"gvisor.dev/gvisor/runsc/cmd/sentry/sentrycmd"
+	"gvisor.dev/gvisor/runsc/cmd/util"
+	"gvisor.dev/gvisor/runsc/version"
+)
+
+// Name is the name (argv[0]) under which the program is gVisor's runsc.
+const Name = "runsc"
+
+// Version is the version of the gVisor built in.
+func Version() string { return version.Version() }
+
+// Dispatch turns the process into gVisor if it was started under one of
+// gVisor's names, and returns otherwise.
+func Dispatch() {
+	switch base := filepath.Base(os.Args[0]); {
+	case strings.HasPrefix(base, Name):
+	case base == "exe" && len(os.Args) > 1: // re-executed through /proc/self/exe
+	default:
+		return
+	}
+	seccheck.Initialize()
+	seccheck.RegisterSink(sinkDesc())
+	seccheck.RegisterSink(relayDesc())
+	registerPoints()
+	cli.Run(nil, map[util.SubCommand]string{
+		new(cmd.Run):          "",
+		new(cmd.Create):       "",
+		new(cmd.Start):        "",
+		new(cmd.State):        "",
+		new(cmd.Kill):         "",
+		new(cmd.Delete):       "",
+		new(cmd.Exec):         "",
+		new(cmd.Gofer):        "",
+		new(sentrycmd.Boot):   "",
+		new(sentrycmd.Umount): "",
+	}, nil)
+}

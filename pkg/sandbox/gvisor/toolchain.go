@@ -1,0 +1,87 @@
+package gvisor
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/falconer-sec/falconer/pkg/fault"
+)
+
+// toolchain is where the package manager and its interpreter come from: the
+// host's installation, seen read-only at the same place.
+type toolchain struct {
+	path    string   // PATH inside the sandbox
+	extra   []string // host directories outside of /usr to show
+	nodedir string   // prefix with node's headers, for native builds; "" for none
+}
+
+const basePath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// findToolchain looks for programs on the host's PATH. A program outside of
+// /usr (a version manager's) brings its installation prefix with it, but never
+// a whole home directory.
+func findToolchain(programs ...string) (toolchain, error) {
+	t := toolchain{path: basePath}
+	for _, name := range programs {
+		found, err := exec.LookPath(name)
+		if err != nil {
+			return t, fault.Errorf(fault.Permanent, "%s is not installed (looked in PATH): install it, it is what runs inside the sandbox", name)
+		}
+		if found, err = filepath.Abs(found); err != nil {
+			return t, fault.New("gvisor: find "+name, fault.Permanent, err)
+		}
+		if err := t.add(name, found); err != nil {
+			return t, err
+		}
+	}
+	return t, nil
+}
+
+func (t *toolchain) add(name, found string) error {
+	real, err := filepath.EvalSymlinks(found)
+	if err != nil {
+		return fault.New("gvisor: find "+name, fault.Permanent, err)
+	}
+	bin := filepath.Dir(found)
+	if prefix := filepath.Dir(filepath.Dir(real)); name == "node" {
+		if _, err := os.Stat(filepath.Join(prefix, "include/node/node.h")); err == nil {
+			t.nodedir = prefix
+		}
+	}
+	if within("/usr", bin) && within("/usr", real) || within("/bin", bin) {
+		return nil
+	}
+	if !slices.Contains(strings.Split(t.path, ":"), bin) {
+		t.path = bin + ":" + t.path
+	}
+	for _, p := range []string{filepath.Dir(bin), prefixOf(real)} {
+		if within("/usr", p) || slices.ContainsFunc(t.extra, func(q string) bool { return within(q, p) }) {
+			continue
+		}
+		if home, _ := os.UserHomeDir(); p == "/" || within(p, home) || within(p, "/etc") {
+			return fault.Errorf(fault.Permanent, "%s is installed in %s, which can't be shown to untrusted code: install it under /usr or with a version manager", name, p)
+		}
+		t.extra = append(t.extra, p)
+	}
+	return nil
+}
+
+// prefixOf is the installation prefix of a program's real file: the directory
+// above its bin or lib.
+func prefixOf(real string) string {
+	for d := filepath.Dir(real); d != "/"; d = filepath.Dir(d) {
+		if base := filepath.Base(d); base == "bin" || base == "lib" {
+			return filepath.Dir(d)
+		}
+	}
+	return filepath.Dir(real)
+}
+
+// within reports whether p is dir or lies below it.
+func within(dir, p string) bool {
+	rel, err := filepath.Rel(dir, p)
+	return err == nil && filepath.IsLocal(rel)
+}

@@ -1,0 +1,168 @@
+package sensor
+
+import (
+	"path"
+	"strings"
+
+	"github.com/falconer-sec/falconer/pkg/ecosystem"
+	"github.com/falconer-sec/falconer/pkg/sensor/record"
+)
+
+// maxImages bounds the earlier programs remembered of one process.
+const maxImages = 4
+
+// maxCommandLine bounds a command line, in bytes.
+const maxCommandLine = 4096
+
+// Process is one process of the sandbox.
+type Process struct {
+	PID     int32
+	Parent  *Process // who forked it, also after that one has gone
+	Name    string   // as Falco's proc.name: the program's base name, or what it renamed itself to
+	Exe     string
+	Argv    []string
+	Env     []string
+	Cwd     string
+	Upper   bool // its binary was written in this sandbox
+	Memfd   bool // its binary lives in memory only
+	Stdio   []string
+	Exited  bool
+	images  []string // command lines before the last exec
+	manager bool     // the package manager itself, not yet a script of some package
+	placed  bool
+	place   ecosystem.Place
+}
+
+// CommandLine joins the arguments with blanks, as Falco does.
+func (p *Process) CommandLine() string {
+	line := strings.Join(p.Argv, " ")
+	return line[:min(len(line), maxCommandLine)]
+}
+
+// InLifecycle reports whether the process descends from something that the
+// package manager started on a package's behalf.
+func (p *Process) InLifecycle() bool { return !p.manager }
+
+// Detached reports whether the process that started it has gone.
+func (p *Process) Detached() bool {
+	return p.InLifecycle() && p.Parent != nil && p.Parent.Exited
+}
+
+// chain lists command lines, outermost first, with the programs that a process
+// was before it executed another.
+func (p *Process) chain() []string {
+	var up []*Process
+	for q := p; q != nil && len(up) < maxAncestors; q = q.Parent {
+		up = append(up, q)
+	}
+	var lines []string
+	for i := len(up) - 1; i >= 0; i-- {
+		lines = append(lines, up[i].images...)
+		lines = append(lines, up[i].CommandLine())
+	}
+	return compact(lines)
+}
+
+// compact drops empty lines and repetitions: a fork without an exec is the same
+// command line twice.
+func compact(lines []string) []string {
+	out := lines[:0]
+	for _, l := range lines {
+		if l != "" && (len(out) == 0 || out[len(out)-1] != l) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+const maxAncestors = 64
+
+// table is the processes of one sandbox by process ID.
+type table struct {
+	c        Config
+	byPID    map[int32]*Process
+	overflow int64
+}
+
+func newTable(c Config) *table { return &table{c: c, byPID: map[int32]*Process{}} }
+
+// apply brings the table up to date with r and returns the acting process.
+func (t *table) apply(r *record.Record) *Process {
+	p := t.get(r)
+	if r.TID == r.TGID && r.Comm != "" {
+		p.Name = r.Comm
+	}
+	switch r.Kind {
+	case record.KindStart:
+		p.Argv, p.Cwd, p.manager = r.Argv, r.Cwd, true
+		if len(r.Argv) > 0 {
+			p.Name = path.Base(r.Argv[0])
+		}
+	case record.KindClone:
+		if r.ChildTGID != r.TGID && !(r.HasResult && r.Result < 0) {
+			t.add(p.fork(r.ChildTGID))
+		}
+	case record.KindExec:
+		t.exec(p, r)
+	}
+	return p
+}
+
+// get returns the record's process; one that was never seen to start (its clone
+// was lost) gets its parent from the record.
+func (t *table) get(r *record.Record) *Process {
+	if p := t.byPID[r.TGID]; p != nil {
+		return p
+	}
+	p := &Process{PID: r.TGID, Name: r.Comm, Parent: t.byPID[r.PTGID], manager: len(t.byPID) == 0}
+	t.add(p)
+	return p
+}
+
+func (t *table) add(p *Process) {
+	if len(t.byPID) >= MaxProcesses {
+		t.overflow++
+		return
+	}
+	t.byPID[p.PID] = p
+}
+
+// exited forgets a process; its children keep it as their ancestor.
+func (t *table) exited(p *Process) {
+	p.Exited = true
+	if t.byPID[p.PID] == p {
+		delete(t.byPID, p.PID)
+	}
+}
+
+// fork is the child at its birth: its parent's image, and its parent's place.
+func (p *Process) fork(pid int32) *Process {
+	return &Process{PID: pid, Parent: p, Name: p.Name, Exe: p.Exe, Argv: p.Argv, Env: p.Env, Cwd: p.Cwd,
+		Upper: p.Upper, Memfd: p.Memfd, manager: p.manager, placed: p.placed, place: p.place}
+}
+
+// exec makes p another program. What the package manager itself starts is
+// offered to the ecosystem for a place; everything below inherits it.
+func (t *table) exec(p *Process, r *record.Record) {
+	forked := p.Parent != nil && p.CommandLine() == p.Parent.CommandLine()
+	if line := p.CommandLine(); line != "" && !forked && len(p.images) < maxImages {
+		p.images = append(p.images, line)
+	}
+	p.Exe, p.Argv, p.Env, p.Cwd = r.Exe, r.Argv, r.Env, r.Cwd
+	p.Upper, p.Memfd, p.Stdio = r.ExeUpper, r.ExeMemfd, r.Stdio
+	p.Name = r.Comm
+	if p.Name == "" {
+		p.Name = path.Base(r.Exe)
+	}
+	if !p.manager || p.PID == 1 {
+		return
+	}
+	e := ecosystem.Exec{Path: r.Exe, Argv: r.Argv, Env: r.Env, Cwd: r.Cwd}
+	if place, ok := t.c.Manager.Place(t.c.Project, t.c.Setting, e); ok {
+		p.place, p.placed, p.manager = place, true, false
+		return
+	}
+	// The manager may run itself again (npm does, for git dependencies);
+	// anything else it starts is no longer the manager.
+	p.manager = p.Parent != nil && p.Exe == p.Parent.Exe && len(p.Argv) > 1 && len(p.Parent.Argv) > 1 && p.Argv[1] == p.Parent.Argv[1]
+}

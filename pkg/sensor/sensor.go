@@ -1,0 +1,187 @@
+// Package sensor turns what the sandbox's kernel reports into alerts in
+// Falco's form: it keeps the table of processes, gives each event the fields
+// that rules ask for, and attributes it to the package on whose behalf the
+// process runs.
+//
+// Guarantees: events are judged in the order in which they happened; an alert
+// is stored, or the sandbox waits (back-pressure), or the run is reported as
+// incomplete. Memory is bounded: processes, alerts in flight and alerts per
+// rule and package have limits, and what is beyond a limit is counted.
+// Attribution rests on ancestry, on which process started which, and never on
+// what a process says of itself.
+package sensor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/falconer-sec/falconer/pkg/ecosystem"
+	"github.com/falconer-sec/falconer/pkg/falco"
+	"github.com/falconer-sec/falconer/pkg/falco/rules"
+	"github.com/falconer-sec/falconer/pkg/sandbox"
+	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/sensor/record"
+)
+
+// EnvNames are the environment variables that the sandbox reports at an exec.
+var EnvNames = []string{
+	falco.MarkerEnv, "npm_lifecycle_event", "npm_lifecycle_script", "npm_package_name", "npm_package_version",
+	"npm_package_json", "npm_command", "INIT_CWD", "NODE_OPTIONS", "LD_PRELOAD",
+}
+
+// Limits of one run.
+const (
+	// MaxPerRule bounds the alerts of one rule and one package; more are counted.
+	MaxPerRule = 200
+	// MaxAlerts bounds the alerts of one run.
+	MaxAlerts = 20_000
+	// MaxProcesses bounds the table of processes.
+	MaxProcesses = 100_000
+)
+
+// Config says what to watch.
+type Config struct {
+	ScanID    scan.ID
+	Container string
+	Rules     *rules.Set
+	Manager   ecosystem.Manager
+	Project   ecosystem.Project
+	Setting   ecosystem.Setting
+	Alerts    sandbox.AlertSink
+	Log       *slog.Logger
+}
+
+// Summary is what a sensor saw.
+type Summary struct {
+	Events     int64
+	Dropped    int64
+	Stored     int64
+	Capped     int64
+	Incomplete []string
+}
+
+// Sensor watches one sandbox.
+type Sensor struct {
+	c     Config
+	table *table
+	store *store
+	alive atomic.Bool
+	sum   Summary
+	num   int64 // evt.num
+}
+
+// New makes a sensor. Rules must have been loaded with the sensor's fields.
+func New(c Config) *Sensor {
+	return &Sensor{c: c, table: newTable(c), store: newStore(c)}
+}
+
+// Alive reports whether the sandbox has begun to run.
+func (s *Sensor) Alive() bool { return s.alive.Load() }
+
+// acceptTimeout bounds the wait for the sandbox's kernel to connect.
+const acceptTimeout = 60 * time.Second
+
+// Serve accepts the kernel's connection and handles its records until the
+// kernel closes it or ctx ends. It closes the listener. Whatever goes wrong is
+// in the Summary's Incomplete.
+func (s *Sensor) Serve(ctx context.Context, l *net.UnixListener) Summary {
+	defer l.Close()
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	_ = l.SetDeadline(time.Now().Add(acceptTimeout)) // a listener of ours takes deadlines
+	conn, err := l.AcceptUnix()
+	if err != nil {
+		return s.end(fmt.Sprintf("the sandbox's kernel never reported to the sensor: %v", err))
+	}
+	defer conn.Close()
+	stopConn := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stopConn()
+	if err := greet(conn); err != nil {
+		return s.end("the sandbox's kernel speaks another sensor protocol: " + err.Error())
+	}
+	s.store.start(ctx)
+	err = s.read(ctx, conn)
+	s.store.close()
+	if err != nil {
+		return s.end(err.Error())
+	}
+	return s.end("")
+}
+
+func greet(conn *net.UnixConn) error {
+	hello := make([]byte, 64)
+	if err := conn.SetReadDeadline(time.Now().Add(acceptTimeout)); err != nil {
+		return err
+	}
+	n, err := conn.Read(hello)
+	if err != nil {
+		return err
+	}
+	if string(hello[:n]) != string(record.Hello) {
+		return fmt.Errorf("greeting %x", hello[:n])
+	}
+	if err := conn.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	_, err = conn.Write(record.Hello)
+	return err
+}
+
+// read handles records until the connection ends.
+func (s *Sensor) read(ctx context.Context, conn *net.UnixConn) error {
+	buf := make([]byte, record.MaxFrame)
+	for {
+		n, err := conn.Read(buf)
+		if n == 0 && (err == nil || errors.Is(err, io.EOF)) {
+			return nil // a packet socket reads nothing at its end
+		}
+		if err != nil {
+			return fmt.Errorf("the connection to the sandbox's kernel broke: %w", err)
+		}
+		dropped, r, err := record.DecodeFrame(buf[:n])
+		if err != nil {
+			return fmt.Errorf("the sandbox's kernel sent a record that can't be read: %w", err)
+		}
+		s.sum.Dropped = max(s.sum.Dropped, int64(dropped))
+		s.alive.Store(true)
+		s.handle(ctx, &r)
+	}
+}
+
+// handle takes one record into the process table and judges it.
+func (s *Sensor) handle(ctx context.Context, r *record.Record) {
+	s.sum.Events++
+	s.num++
+	p := s.table.apply(r)
+	ev := &event{r: r, p: p, num: s.num, c: &s.c}
+	for _, m := range s.c.Rules.Match(ev) {
+		s.store.put(ctx, m.Rule, p, ev.alert(m))
+	}
+	if r.Kind == record.KindExit {
+		s.table.exited(p)
+	}
+}
+
+func (s *Sensor) end(problem string) Summary {
+	sum := s.sum
+	sum.Stored, sum.Capped = s.store.stored.Load(), s.store.capped.Load()
+	if problem != "" {
+		sum.Incomplete = append(sum.Incomplete, problem)
+	}
+	if sum.Dropped > 0 {
+		sum.Incomplete = append(sum.Incomplete, fmt.Sprintf("the sensor lost %d of the sandbox's events", sum.Dropped))
+	}
+	if n := s.table.overflow; n > 0 {
+		sum.Incomplete = append(sum.Incomplete, fmt.Sprintf("%d processes beyond the %d that are tracked", n, MaxProcesses))
+	}
+	if err := s.store.err(); err != nil {
+		sum.Incomplete = append(sum.Incomplete, "alerts could not be stored: "+err.Error())
+	}
+	return sum
+}
