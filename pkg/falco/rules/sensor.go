@@ -1,0 +1,121 @@
+package rules
+
+import "slices"
+
+// IDs of the fields in SensorFields, as Event.Field gets them.
+const (
+	EvtType = iota
+	SyscallType
+	EvtDir
+	EvtNum
+	EvtTime
+	EvtRawTime
+	EvtRes
+	EvtRawRes
+	EvtFailed
+	EvtIsOpenRead
+	EvtIsOpenWrite
+	EvtIsOpenExec
+	EvtIsOpenCreate
+	EvtArgAddr
+	EvtArgBacklog
+	EvtArgDirfd
+	EvtArgDomain
+	EvtArgFd
+	EvtArgFilename
+	EvtArgFlags
+	EvtArgLinkpath
+	EvtArgMode
+	EvtArgName
+	EvtArgNewfd
+	EvtArgNewpath
+	EvtArgOldfd
+	EvtArgOldpath
+	EvtArgPath
+	EvtArgPid
+	EvtArgProto
+	EvtArgRequest
+	EvtArgRes
+	EvtArgSize
+	EvtArgTarget
+	EvtArgTuple
+	EvtArgType
+	ProcName
+	ProcExe
+	ProcExePath
+	ProcCmdline
+	ProcArgs
+	ProcCwd
+	ProcPid
+	ProcVpid
+	ProcPpid
+	ProcSid
+	ProcPname
+	ProcPexe
+	ProcPexePath
+	ProcPcmdline
+	ProcAname
+	ProcAexe
+	ProcAexePath
+	ProcAcmdline
+	ProcApid
+	ProcEnv
+	ProcIsExeUpperLayer
+	ProcIsExeFromMemfd
+	ThreadTid
+	FdNum
+	FdType
+	FdTypeChar
+	FdName
+	FdDirectory
+	FdFilename
+	FdCip
+	FdSip
+	FdLip
+	FdRip
+	FdCnet
+	FdSnet
+	FdLnet
+	FdRnet
+	FdCport
+	FdSport
+	FdLport
+	FdRport
+	FdL4proto
+	FdSipName
+	FsPathName
+	FsPathSource
+	FsPathTarget
+	UserUID
+	GroupGID
+	ContainerID
+	ContainerName
+	K8sNsName
+	K8sPodName
+	FalconerScanID
+	FalconerPackage
+	FalconerPath
+	FalconerScript
+	FalconerPhase
+	FalconerInLifecycle
+	FalconerDetached
+)
+
+// SensorFields declares what Falconer's gVisor sensor supplies: Falco's own
+// fields by Falco's names, and falconer.*, which real Falco does not know; rules
+// that are to load there must not use those.
+func SensorFields() *Table {
+	return NewTable(sensorEventTypes(), slices.Concat(eventFields(), processFields(), descriptorFields(), contextFields())...)
+}
+
+// sensorEventTypes are the calls the sensor reports, each when it returns;
+// execve and execveat only once they succeeded.
+func sensorEventTypes() []string {
+	return []string{
+		"execve", "execveat", "clone", "fork", "vfork", "procexit", "ptrace",
+		"open", "openat", "openat2", "creat", "dup", "dup2", "dup3", "memfd_create",
+		"unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2",
+		"link", "linkat", "symlink", "symlinkat", "chmod", "fchmod", "fchmodat",
+		"socket", "connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg",
+	}
+}
