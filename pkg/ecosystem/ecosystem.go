@@ -22,6 +22,12 @@ type Package struct {
 	Optional   bool
 	Dev        bool
 	Link       bool // a workspace or file: link, not fetched
+	Bundled    bool // comes inside another package's archive, not fetched
+	Foreign    bool // comes from git, an http address or a file, not from a registry
+
+	// OS, CPU and Libc restrict where an Optional package is installed, in the
+	// manager's own words; empty means anywhere.
+	OS, CPU, Libc []string
 }
 
 // Project is one project root with its lockfile read.
@@ -65,6 +71,7 @@ type Setting struct {
 	Home     string   // home directory inside the sandbox
 	Work     string   // the project root's absolute path inside the sandbox
 	Scopes   []string // npm scopes in use ("@acme"), each to be sent to Registry too
+	NodeDir  string   // prefix inside the sandbox that has include/node, for native builds; "" when there is none
 }
 
 // Manager is one package manager.

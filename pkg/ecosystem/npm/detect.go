@@ -1,0 +1,141 @@
+package npm
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/falconer-sec/falconer/pkg/fault"
+)
+
+const manifestName = "package.json"
+
+// lockfileNames in npm's order of precedence.
+var lockfileNames = [...]string{"npm-shrinkwrap.json", "package-lock.json"}
+
+// Detect returns the folders that hold a package.json and a lockfile and are
+// not workspace members of another root, sorted. If there is none, it returns
+// the topmost folders whose package.json has dependencies but no lockfile, so
+// that Load can say what is missing.
+//
+// A tree that exceeds MaxWalk entries is fault.TooLarge: a root could hide
+// behind the limit. Folders named node_modules and those of version control
+// are not looked into, nor is anything deeper than MaxDepth.
+func (Manager) Detect(fsys fs.FS) ([]string, error) {
+	found, err := walk(fsys)
+	if err != nil {
+		return nil, err
+	}
+	var locked, loose []string
+	for dir, has := range found {
+		switch {
+		case has.manifest && has.lockfile:
+			locked = append(locked, dir)
+		case has.manifest:
+			loose = append(loose, dir)
+		}
+	}
+	slices.Sort(locked)
+	if len(locked) > 0 {
+		return withoutMembers(fsys, locked)
+	}
+	slices.Sort(loose)
+	return needy(fsys, loose)
+}
+
+type files struct{ manifest, lockfile bool }
+
+func walk(fsys fs.FS) (map[string]files, error) {
+	found := map[string]files{}
+	seen := 0
+	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if errors.Is(err, fs.ErrPermission) && name != "." {
+				return fs.SkipDir
+			}
+			return err
+		}
+		if seen++; seen > MaxWalk {
+			return fault.Errorf(fault.TooLarge, "more than %d files and folders to search", MaxWalk)
+		}
+		if d.IsDir() {
+			switch d.Name() {
+			case "node_modules", ".git", ".hg", ".svn":
+				return fs.SkipDir
+			}
+			if strings.Count(name, "/") >= MaxDepth {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		dir := path.Dir(name)
+		has := found[dir]
+		switch base := path.Base(name); {
+		case base == manifestName:
+			has.manifest = true
+		case slices.Contains(lockfileNames[:], base):
+			has.lockfile = true
+		default:
+			return nil
+		}
+		found[dir] = has
+		return nil
+	})
+	if err != nil && fault.KindOf(err) == fault.Transient {
+		err = fault.New("npm: search", fault.Invalid, err)
+	}
+	return found, err
+}
+
+// withoutMembers drops the roots that an enclosing root claims as workspaces.
+func withoutMembers(fsys fs.FS, roots []string) ([]string, error) {
+	claims := map[string][]string{}
+	for _, root := range roots {
+		m, _, err := readObject(fsys, path.Join(root, manifestName), MaxManifest)
+		if err != nil {
+			continue // Load reports it, with the file's name
+		}
+		claims[root] = workspaces(m)
+	}
+	var out []string
+	for _, dir := range roots {
+		if !slices.ContainsFunc(roots, func(root string) bool {
+			rel, ok := below(root, dir)
+			return ok && matchWorkspace(claims[root], rel)
+		}) {
+			out = append(out, dir)
+		}
+	}
+	return out, nil
+}
+
+// needy returns the topmost of dirs whose manifest names dependencies.
+func needy(fsys fs.FS, dirs []string) ([]string, error) {
+	var out []string
+	for _, dir := range dirs {
+		if slices.ContainsFunc(out, func(top string) bool { _, ok := below(top, dir); return ok }) {
+			continue
+		}
+		m, _, err := readObject(fsys, path.Join(dir, manifestName), MaxManifest)
+		if err != nil || hasDependencies(m) {
+			out = append(out, dir) // an unreadable manifest is Load's to report
+		}
+	}
+	return out, nil
+}
+
+// below returns dir relative to root, if dir is strictly inside it.
+func below(root, dir string) (string, bool) {
+	if root == dir {
+		return "", false
+	}
+	if root == "." {
+		return dir, true
+	}
+	return strings.CutPrefix(dir, root+"/")
+}

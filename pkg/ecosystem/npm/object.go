@@ -1,0 +1,143 @@
+package npm
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/falconer-sec/falconer/pkg/fault"
+)
+
+// object is a JSON object whose keys are looked up exactly; of a repeated key
+// the last value counts, as in JavaScript.
+type object map[string]json.RawMessage
+
+var errNotObject = errors.New("not a JSON object")
+
+// parseObject reads the JSON object in b. A byte order mark is skipped, as npm
+// does. Nesting is bounded by encoding/json (10,000 levels).
+func parseObject(b []byte) (object, error) {
+	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
+	var o object
+	if err := json.Unmarshal(b, &o); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) {
+			return nil, errNotObject
+		}
+		return nil, err
+	}
+	if o == nil {
+		return nil, errNotObject
+	}
+	return o, nil
+}
+
+// str returns the string under key. Absent or null is ""; any other type is an
+// error.
+func (o object) str(key string) (string, error) {
+	raw, ok := o[key]
+	if !ok || string(raw) == "null" {
+		return "", nil
+	}
+	var s string
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return "", fmt.Errorf("%q is not a string", key)
+	}
+	return s, nil
+}
+
+// truthy reports whether JavaScript would take the value under key for true.
+func (o object) truthy(key string) bool {
+	switch raw := bytes.TrimSpace(o[key]); string(raw) {
+	case "", "null", "false", "0", "-0", `""`:
+		return false
+	default:
+		return true
+	}
+}
+
+// sub returns the object under key; anything else is an empty object.
+func (o object) sub(key string) object {
+	s, err := parseObject(o[key])
+	if err != nil {
+		return object{}
+	}
+	return s
+}
+
+// strings returns the list of strings under key, or the single string there.
+// Elements of other types are left out.
+func (o object) strings(key string) []string {
+	raw := o[key]
+	var one string
+	if json.Unmarshal(raw, &one) == nil && one != "" {
+		return []string{one}
+	}
+	var many []json.RawMessage
+	if json.Unmarshal(raw, &many) != nil {
+		return nil
+	}
+	var out []string
+	for _, m := range many {
+		var s string
+		if json.Unmarshal(m, &s) == nil && s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// stringMap returns the string values of the object under key; values of other
+// types are kept as their JSON text, so that a comparison sees them.
+func (o object) stringMap(key string) map[string]string {
+	out := map[string]string{}
+	for k, raw := range o.sub(key) {
+		var s string
+		if json.Unmarshal(raw, &s) != nil {
+			s = string(raw)
+		}
+		out[k] = s
+	}
+	return out
+}
+
+// readFile reads at most limit bytes of a regular file.
+func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fault.Errorf(fault.Invalid, "%s: not a regular file", name)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, fault.Errorf(fault.TooLarge, "%s: larger than %d bytes", name, limit)
+	}
+	return b, nil
+}
+
+// readObject reads a JSON object from a file. Malformed content is
+// fault.Invalid and names the file; a missing file satisfies fs.ErrNotExist.
+func readObject(fsys fs.FS, name string, limit int64) (object, []byte, error) {
+	b, err := readFile(fsys, name, limit)
+	if err != nil {
+		return nil, nil, err
+	}
+	o, err := parseObject(b)
+	if err != nil {
+		return nil, nil, fault.Errorf(fault.Invalid, "%s: %w", name, err)
+	}
+	return o, b, nil
+}

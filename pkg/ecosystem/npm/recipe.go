@@ -1,0 +1,107 @@
+package npm
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/falconer-sec/falconer/pkg/ecosystem"
+)
+
+// RecipeVersion changes whenever the recipe does.
+const RecipeVersion = "npm-1"
+
+// CacheDir is npm's cache folder inside the sandbox, relative to the home
+// directory. The prefetched cache (its _cacache folder) is mounted there.
+const CacheDir = ".npm"
+
+// settings pin npm's configuration through the environment, which outranks the
+// project's .npmrc (that file is hostile: "version=true" alone would make
+// `npm ci` print its version, install nothing and succeed). "null" is how the
+// environment says unset; an empty variable is skipped by npm. Keys that some
+// npm 10 or 11 does not know are ignored there.
+//
+// Left to the project on purpose: legacy-peer-deps and strict-peer-deps,
+// without which many lockfiles don't validate.
+var settings = [...]string{
+	// Install everything, here, now, and run what it wants to run.
+	"ignore_scripts=false",
+	"dangerously_allow_all_scripts=true", // npm 11's allowScripts policy, package.json's refusals included
+	"strict_allow_scripts=false",
+	"dry_run=false", "package_lock=true", "package_lock_only=false",
+	"global=false", "location=user", "if_present=false",
+	"version=false", "versions=false", "usage=false", "long=false",
+	"production=null", "only=null", "also=null", "optional=null", "dev=false",
+	"os=null", "cpu=null", "libc=null",
+	"bin_links=true", "rebuild_bundle=true", "install_links=false",
+	"install_strategy=hoisted", "global_style=false", "legacy_bundling=false",
+	"force=false", "engine_strict=false", "workspaces=null", "include_workspace_root=true",
+	"allow_git=all", "allow_remote=all", "allow_file=all", "allow_directory=all",
+	// Run it with the system's own tools.
+	"script_shell=sh", "node_options=null", "git=git", "shell=/bin/sh", "umask=0022",
+	// Through our registry only, patiently from the cache.
+	"replace_registry_host=always", "prefer_offline=true", "offline=false", "prefer_online=false",
+	"cache_max=null", "cache_min=0", "before=null", "min_release_age=null", "tag=latest",
+	"proxy=null", "https_proxy=null", "noproxy=127.0.0.1,localhost", "local_address=null",
+	"cafile=/dev/null", "ca=null", "cert=null", "key=null", "strict_ssl=true", "otp=null",
+	"maxsockets=15", "fetch_retries=1", "fetch_retry_factor=2", "fetch_retry_mintimeout=200", "fetch_retry_maxtimeout=1000",
+	"fetch_timeout=300000",
+	// Quietly, but with what scripts print.
+	"foreground_scripts=true", "loglevel=error", "progress=false", "color=false", "unicode=false",
+	"audit=false", "fund=false", "update_notifier=false", "timing=false", "json=false", "logs_max=0", "heading=npm",
+}
+
+// switches are given on the command line, because the environment can't say an
+// empty value or a list.
+var switches = [...]string{
+	"--include=prod", "--include=dev", "--include=optional", "--include=peer", // outranks every omit
+	"--scope=",
+}
+
+var validScope = regexp.MustCompile(`^@[A-Za-z0-9~!*'()_-][A-Za-z0-9~!*'()._-]*$`)
+
+// Recipe returns `npm ci` with every setting that matters given explicitly.
+//
+// Install scripts run one after the other (foreground_scripts), with their
+// output passed through: otherwise npm keeps all of it in its own memory and
+// shows none.
+func (Manager) Recipe(p ecosystem.Project, s ecosystem.Setting) ecosystem.Recipe {
+	r := ecosystem.Recipe{Version: RecipeVersion, Argv: append([]string{"npm", "ci"}, switches[:]...)}
+	for _, scope := range scopes(p, s.Scopes) {
+		r.Argv = append(r.Argv, "--"+scope+":registry="+s.Registry)
+	}
+	for _, v := range settings {
+		r.Env = append(r.Env, "npm_config_"+v)
+	}
+	r.Env = append(r.Env,
+		"HOME="+s.Home,
+		"npm_config_registry="+s.Registry,
+		"npm_config_cache="+path.Join(s.Home, CacheDir),
+		"npm_config_logs_dir="+path.Join(s.Home, CacheDir, "_logs"),
+		"npm_config_userconfig="+path.Join(s.Home, ".npmrc"),
+		"npm_config_globalconfig="+path.Join(s.Home, ".npmrc.global"),
+	)
+	if s.NodeDir != "" {
+		r.Env = append(r.Env, "npm_config_nodedir="+s.NodeDir)
+	}
+	return r
+}
+
+// scopes returns the scopes of the project's packages and the extra ones,
+// sorted, without repetition. A .npmrc can send a scope elsewhere, so each has
+// to be named.
+func scopes(p ecosystem.Project, extra []string) []string {
+	all := slices.Clone(extra)
+	for _, pkg := range p.Packages {
+		scope, _ := splitName(pkg.Name)
+		all = append(all, scope)
+		if i := strings.LastIndex(pkg.Path, modules); i >= 0 {
+			scope, _ = splitName(pkg.Path[i+len(modules):])
+			all = append(all, scope)
+		}
+	}
+	all = slices.DeleteFunc(all, func(s string) bool { return !validScope.MatchString(s) })
+	slices.Sort(all)
+	return slices.Compact(all)
+}

@@ -1,0 +1,19 @@
+package npm
+
+import (
+	"github.com/falconer-sec/falconer/pkg/ecosystem"
+	"github.com/falconer-sec/falconer/pkg/finding"
+)
+
+// InstallScripts returns the packages that the lockfile says have install
+// scripts, in the project's order. Which scripts is known only once their
+// manifests are seen, so Scripts is empty.
+func InstallScripts(p ecosystem.Project) []finding.ScriptPackage {
+	var out []finding.ScriptPackage
+	for _, pkg := range p.Packages {
+		if pkg.HasScripts && !pkg.Link {
+			out = append(out, finding.ScriptPackage{Package: pkg.Package})
+		}
+	}
+	return out
+}
