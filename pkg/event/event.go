@@ -145,7 +145,13 @@ type Alerts struct {
 	First   uint64  `json:"first"`
 	Last    uint64  `json:"last"`
 	Count   int     `json:"count"`
+	// Seqs lists the sequences where they are few enough (MaxSeqs), so that the
+	// alerts can be fetched without a search.
+	Seqs []uint64 `json:"seqs,omitempty"`
 }
+
+// MaxSeqs bounds Alerts.Seqs.
+const MaxSeqs = 512
 
 // Exited is the data of SandboxExited.
 type Exited struct {

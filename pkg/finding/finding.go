@@ -42,17 +42,20 @@ type Evidence struct {
 // Finding is one thing a package did that a rule objects to. Repetitions are
 // one finding with a Count.
 type Finding struct {
-	ID         string     `json:"id"` // stable across scans: rule, package, phase, script and detail
-	Rule       string     `json:"rule"`
-	Priority   Priority   `json:"priority"`
-	Behaviours []string   `json:"behaviours"`
-	Techniques []string   `json:"techniques,omitempty"` // MITRE ATT&CK IDs
-	Package    Package    `json:"package"`
-	Phase      string     `json:"phase"`  // "install", "import", or "" when unknown
-	Script     string     `json:"script"` // lifecycle script, e.g. "postinstall"; "" outside one
-	Summary    string     `json:"summary"`
-	Count      int64      `json:"count"`
-	Evidence   []Evidence `json:"evidence"` // the first occurrences, at most MaxEvidence
+	ID         string   `json:"id"` // stable across scans: rule, package, phase, script and detail
+	Rule       string   `json:"rule"`
+	Priority   Priority `json:"priority"`
+	Behaviours []string `json:"behaviours"`
+	Techniques []string `json:"techniques,omitempty"` // MITRE ATT&CK IDs
+	Package    Package  `json:"package"`
+	Phase      string   `json:"phase"`  // "install", "import", or "" when unknown
+	Script     string   `json:"script"` // lifecycle script, e.g. "postinstall"; "" outside one
+	// Claimed says that package and script are only what the process's
+	// environment names, which a process can change: a hint, no proof.
+	Claimed  bool       `json:"claimed,omitempty"`
+	Summary  string     `json:"summary"`
+	Count    int64      `json:"count"`
+	Evidence []Evidence `json:"evidence"` // the first occurrences, at most MaxEvidence
 }
 
 // MaxEvidence bounds the evidence kept per finding.
