@@ -40,6 +40,9 @@ type Project struct {
 	// Problems lists what makes the lockfile untrustworthy as a description of
 	// the install (it disagrees with the manifest, an entry has no integrity).
 	Problems []string
+	// Settings are the few settings of the project's own configuration that
+	// the install needs and that the recipe passes on.
+	Settings map[string]string
 }
 
 // Exec is a program start as the sensor saw it, made by the package manager
@@ -63,6 +66,9 @@ type Recipe struct {
 	Version string   // changes when the recipe changes; part of the scan ID
 	Argv    []string // the program and its arguments; found through the sandbox's PATH
 	Env     []string // "NAME=value", added to the sandbox's base environment
+	// Withhold lists files, relative to the project root, that must not be in
+	// the sandbox: configuration that could skip or divert the install.
+	Withhold []string
 }
 
 // Setting is what a recipe needs to know about the sandbox.

@@ -43,11 +43,13 @@ func load(fsys fs.FS, root string) (ecosystem.Project, error) {
 	if err := r.read(lock, manifest); err != nil {
 		return ecosystem.Project{}, fmt.Errorf("npm: %s: %w", r.file, err)
 	}
+	kept := r.config()
 	return ecosystem.Project{
 		Manager: Name, Root: root, Lockfile: name,
 		Digest:   "sha256:" + hex.EncodeToString(sum[:]),
 		Packages: r.packages,
 		Problems: r.listProblems(),
+		Settings: kept,
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package npm
 
 import (
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -22,8 +23,8 @@ const CacheDir = ".npm"
 // environment says unset; an empty variable is skipped by npm. Keys that some
 // npm 10 or 11 does not know are ignored there.
 //
-// Left to the project on purpose: legacy-peer-deps and strict-peer-deps,
-// without which many lockfiles don't validate.
+// That file is withheld as well, because one key (workspace) can't be
+// overridden; the pins hold where it reaches npm all the same.
 var settings = [...]string{
 	// Install everything, here, now, and run what it wants to run.
 	"ignore_scripts=false",
@@ -42,7 +43,7 @@ var settings = [...]string{
 	"script_shell=sh", "node_options=null", "git=git", "shell=/bin/sh", "umask=0022",
 	// Through our registry only, patiently from the cache.
 	"replace_registry_host=always", "prefer_offline=true", "offline=false", "prefer_online=false",
-	"cache_max=null", "cache_min=0", "before=null", "min_release_age=null", "tag=latest",
+	"cache_max=99999", "cache_min=0", "before=null", "min_release_age=null", "tag=latest",
 	"proxy=null", "https_proxy=null", "noproxy=127.0.0.1,localhost", "local_address=null",
 	"cafile=/dev/null", "ca=null", "cert=null", "key=null", "strict_ssl=true", "otp=null",
 	"maxsockets=15", "fetch_retries=1", "fetch_retry_factor=2", "fetch_retry_mintimeout=200", "fetch_retry_maxtimeout=1000",
@@ -67,7 +68,7 @@ var validScope = regexp.MustCompile(`^@[A-Za-z0-9~!*'()_-][A-Za-z0-9~!*'()._-]*$
 // output passed through: otherwise npm keeps all of it in its own memory and
 // shows none.
 func (Manager) Recipe(p ecosystem.Project, s ecosystem.Setting) ecosystem.Recipe {
-	r := ecosystem.Recipe{Version: RecipeVersion, Argv: append([]string{"npm", "ci"}, switches[:]...)}
+	r := ecosystem.Recipe{Version: RecipeVersion, Argv: append([]string{"npm", "ci"}, switches[:]...), Withhold: []string{configName}}
 	for _, scope := range scopes(p, s.Scopes) {
 		r.Argv = append(r.Argv, "--"+scope+":registry="+s.Registry)
 	}
@@ -82,6 +83,11 @@ func (Manager) Recipe(p ecosystem.Project, s ecosystem.Setting) ecosystem.Recipe
 		"npm_config_userconfig="+path.Join(s.Home, ".npmrc"),
 		"npm_config_globalconfig="+path.Join(s.Home, ".npmrc.global"),
 	)
+	for _, key := range slices.Sorted(maps.Keys(p.Settings)) {
+		if slices.Contains(keptSettings[:], key) {
+			r.Env = append(r.Env, "npm_config_"+strings.ReplaceAll(key, "-", "_")+"="+p.Settings[key])
+		}
+	}
 	if s.NodeDir != "" {
 		r.Env = append(r.Env, "npm_config_nodedir="+s.NodeDir)
 	}
