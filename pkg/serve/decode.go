@@ -174,6 +174,9 @@ func checkObject(body []byte) error {
 		if name == "" || seen[name] {
 			return fault.Errorf(fault.Invalid, "serve: attribute name %.64q is empty or repeated", name)
 		}
+		if name != "data_base64" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+			return fault.Errorf(fault.Invalid, "serve: %.64q is not an attribute name", name)
+		}
 		if seen[name] = true; len(seen) > event.MaxExtensions+16 {
 			return fault.Errorf(fault.Invalid, "serve: too many attributes")
 		}
@@ -184,6 +187,9 @@ func checkObject(body []byte) error {
 		if name == "specversion" && string(value) != `"1.0"` {
 			return fault.Errorf(fault.Invalid, "serve: specversion %.16s is not supported, only \"1.0\" is", value)
 		}
+	}
+	if seen["data"] && seen["data_base64"] {
+		return fault.Errorf(fault.Invalid, "serve: an event has data or data_base64, not both")
 	}
 	if _, err := d.Token(); err != nil {
 		return fault.Errorf(fault.Invalid, "serve: body is not valid JSON")
