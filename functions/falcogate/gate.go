@@ -1,0 +1,139 @@
+// Package falcogate is where Falco's alerts come in: Falcosidekick's
+// CloudEvents output (binary, structured, batch) and its webhook output (one
+// alert or a list).
+//
+// Guarantees: an answer of 2xx means that every alert of the request is
+// durably stored, was stored before, or is counted as over its limit. What is
+// not an alert is answered with 400 and one line of reason, and counted; the
+// alerts beside it in a list are stored all the same. A store that is away or
+// full makes 503, nothing else does. Counted in = stored + duplicate + capped
+// + rejected + failed.
+//
+// Falcosidekick sends each alert once, whatever the answer: the gate must run
+// always (min-scale 1).
+package falcogate
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	ce "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/falconer-sec/falconer/pkg/alerts"
+	"github.com/falconer-sec/falconer/pkg/event"
+	"github.com/falconer-sec/falconer/pkg/falco"
+	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/function"
+)
+
+// Defaults of Config.
+const (
+	DefaultMaxBody = 8 << 20
+	DefaultTimeout = 10 * time.Second
+)
+
+// Config configures a Gate.
+type Config struct {
+	// Tokens are the bearer tokens that open the gate; several while one is
+	// being replaced. None leaves the gate open to whoever reaches it.
+	Tokens []string
+	// AllowUnauthenticatedCloudEvents lets CloudEvents in without a token even
+	// where Tokens are set: Falcosidekick's CloudEvents output can't send one.
+	// Set it where the network vouches for the sender (loopback, a
+	// NetworkPolicy).
+	AllowUnauthenticatedCloudEvents bool
+	MaxBody                         int64         // bytes of a request; 0 means DefaultMaxBody
+	Timeout                         time.Duration // for storing; 0 means DefaultTimeout
+	Log                             *slog.Logger  // nil discards
+}
+
+// Store is what the gate needs of the alert store. Its errors are transient,
+// except for an alert that can never be stored.
+type Store interface {
+	Put(ctx context.Context, items []alerts.Item) ([]alerts.Outcome, error)
+}
+
+var _ Store = (*alerts.Store)(nil)
+
+// Gate stores alerts. It is an http.Handler for any path and a
+// function.Handler.
+type Gate struct {
+	store  Store
+	cfg    Config
+	tokens tokens
+	count  *counters
+}
+
+var (
+	_ http.Handler     = (*Gate)(nil)
+	_ function.Handler = (*Gate)(nil)
+)
+
+// New returns a Gate and registers its metrics.
+func New(s Store, c Config, reg prometheus.Registerer) (*Gate, error) {
+	if c.MaxBody <= 0 {
+		c.MaxBody = DefaultMaxBody
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = DefaultTimeout
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	count, err := newCounters(reg)
+	if err != nil {
+		return nil, err
+	}
+	return &Gate{store: s, cfg: c, tokens: hashed(c.Tokens), count: count}, nil
+}
+
+// Handle stores the alert in one CloudEvent. It replies with nothing.
+func (g *Gate) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
+	g.count.received.Inc()
+	if err := checkSender(e.Type(), e.Source()); err != nil {
+		return nil, g.reject(err)
+	}
+	it, err := item(e.Data())
+	if err != nil {
+		return nil, g.reject(refused("malformed", err))
+	}
+	return nil, g.put(ctx, []alerts.Item{it})
+}
+
+// put stores items and counts what became of them.
+func (g *Gate) put(ctx context.Context, items []alerts.Item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.Timeout)
+	defer cancel()
+	outcomes, err := g.store.Put(ctx, items)
+	for _, o := range outcomes {
+		g.count.outcome(o)
+	}
+	if err != nil && fault.Retryable(err) {
+		// Without the deadline's own error: that would become a 504.
+		return fault.Errorf(fault.Transient, "falcogate: the alert store does not answer: %v", err)
+	}
+	return err
+}
+
+// item decodes an alert and keeps its text.
+func item(raw []byte) (alerts.Item, error) {
+	a, err := falco.Decode(raw)
+	return alerts.Item{Alert: a, Raw: raw}, err
+}
+
+// checkSender accepts the type and the sources that Falcosidekick uses.
+func checkSender(typ, source string) error {
+	if typ != event.FalcoRuleOutput {
+		return refused("type", fault.Errorf(fault.Invalid, "event type %.80q is not %s", typ, event.FalcoRuleOutput))
+	}
+	if source != "https://falco.org" && source != "falco.org" {
+		return refused("source", fault.Errorf(fault.Invalid, "event source %.80q is not https://falco.org", source))
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package falcogate
+
+import (
+	"bufio"
+	"bytes"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/falconer-sec/falconer/pkg/alerts"
+	"github.com/falconer-sec/falconer/pkg/falco"
+	"github.com/falconer-sec/falconer/pkg/natsd"
+)
+
+// open returns an alert store on disk.
+func open(t testing.TB, c alerts.Config) *alerts.Store {
+	t.Helper()
+	ns, err := natsd.Start(natsd.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := ns.Connect("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := alerts.Open(t.Context(), nc, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		nc.Close()
+		if err := ns.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// send writes a request byte for byte and returns the answer's status.
+func send(t *testing.T, addr string, request []byte) int {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write(request); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode
+}
+
+func file(t testing.TB, dir, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+var uuids = regexp.MustCompile(`(Ce-Id: |"uuid":")[0-9a-f]{4}`)
+
+// TestCaptures posts real requests of Falcosidekick, byte for byte, then the
+// same alerts as Falcosidekick resends them and as Falco itself writes them.
+func TestCaptures(t *testing.T) {
+	store := open(t, alerts.Config{})
+	g, reg := gate(t, store, Config{})
+	srv := httptest.NewServer(g)
+	defer srv.Close()
+	addr := srv.Listener.Addr().String()
+
+	dirs, err := filepath.Glob("testdata/captures/*")
+	if err != nil || len(dirs) < 20 {
+		t.Fatal(len(dirs), err)
+	}
+	want := map[string]string{} // digest of Falco's own line → folder
+	for _, dir := range dirs {
+		own, err := falco.Decode(file(t, dir, "falco.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[own.Digest()] = dir
+		request := append(file(t, dir, "headers.txt"), file(t, dir, "body.json")...)
+		if code := send(t, addr, request); code != http.StatusAccepted {
+			t.Errorf("%s: status %d", dir, code)
+		}
+		resent := uuids.ReplaceAll(request, []byte("${1}ffff"))
+		if bytes.Equal(resent, request) {
+			t.Fatalf("%s: nothing to change for a resend", dir)
+		}
+		if code := send(t, addr, resent); code != http.StatusAccepted {
+			t.Errorf("%s, resent: status %d", dir, code)
+		}
+		resp, err := http.Post(srv.URL+"/falco", "application/json", bytes.NewReader(file(t, dir, "falco.json")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusAccepted {
+			t.Errorf("%s, Falco's line: status %d", dir, resp.StatusCode)
+		}
+	}
+	got := counts(t, reg)
+	balanced(t, got)
+	if n := len(dirs); got["stored"] != n || got["duplicate"] != 2*n {
+		t.Errorf("%d captures sent three times each: %v", n, got)
+	}
+	totals, err := store.Totals(t.Context(), "alerts.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for subject := range totals {
+		if err := store.Read(t.Context(), subject, 0, func(e alerts.Entry) error {
+			if want[e.Digest] == "" {
+				t.Errorf("stored an alert that nobody sent: %s", e.Alert.Rule)
+			}
+			delete(want, e.Digest)
+			return e.Err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("not stored: %v", want)
+	}
+}
