@@ -31,7 +31,7 @@ func (b *Broker) janitor(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-b.full:
-		case <-time.After(tidyEvery - tidyPause):
+		case <-time.After(min(tidyEvery, b.cfg.Keep)): // a short Keep is honoured
 		}
 	}
 }
