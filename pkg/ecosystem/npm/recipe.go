@@ -34,7 +34,7 @@ var settings = [...]string{
 	"global=false", "location=user", "if_present=false",
 	"version=false", "versions=false", "usage=false", "long=false",
 	"production=null", "only=null", "also=null", "optional=null", "dev=false",
-	"os=null", "cpu=null", "libc=null",
+	"os=linux", "cpu=x64", "libc=null", // what the sandbox is; "null" would be taken for a name
 	"bin_links=true", "rebuild_bundle=true", "install_links=false",
 	"install_strategy=hoisted", "global_style=false", "legacy_bundling=false",
 	"force=false", "engine_strict=false", "workspaces=null", "include_workspace_root=true",

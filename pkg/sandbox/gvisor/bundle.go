@@ -18,7 +18,7 @@ import (
 const (
 	homeDir  = "/root"
 	workDir  = "/builds/project"
-	cacheDir = homeDir + "/.npm/_cacache"
+	cacheDir = homeDir + "/.npm"
 	hostname = "runner-7x2m4kqd"
 )
 

@@ -97,11 +97,8 @@ func (d *Driver) Run(ctx context.Context, s sandbox.Spec, alerts sandbox.AlertSi
 		return sandbox.Report{}, err
 	}
 	setting := ecosystem.Setting{Registry: fmt.Sprintf("http://127.0.0.1:%d/", registryPort), Home: homeDir,
-		Work: filepath.Join(workDir, filepath.FromSlash(s.Project.Root)), Scopes: s.Scopes}
+		Work: filepath.Join(workDir, filepath.FromSlash(s.Project.Root)), Scopes: s.Scopes, NodeDir: tools.nodedir}
 	recipe := s.Manager.Recipe(s.Project, setting)
-	if tools.nodedir != "" {
-		recipe.Env = append(recipe.Env, "npm_package_config_node_gyp_nodedir="+tools.nodedir)
-	}
 	if _, err := newBundle(filepath.Join(dir, "bundle"), s, recipe, tools); err != nil {
 		return sandbox.Report{}, err
 	}
@@ -150,7 +147,7 @@ func (d *Driver) run(ctx context.Context, dir string, s sandbox.Spec, setting ec
 		return sandbox.Report{}, fault.New("gvisor: trace session", fault.Transient, err)
 	}
 	output := newOutput(s.Limits.OutputBytes, s.Progress)
-	p := &process{program: d.c.Program, args: d.arguments(dir, id, s), dir: dir, id: id, output: output, limits: s.Limits, log: d.c.Log, memory: watch.Alive}
+	p := &process{program: d.c.Program, args: d.arguments(dir, id, s), dir: dir, id: id, output: output, limits: s.Limits, log: d.c.Log, alive: watch.Alive}
 	end, err := p.run(ctx)
 	if err != nil {
 		return sandbox.Report{}, err
@@ -177,7 +174,7 @@ func (d *Driver) options(dir string, s sandbox.Spec, tools []string) runtime.Opt
 	return runtime.Options{
 		Endpoint:   filepath.Join(dir, "sensor.sock"),
 		Env:        sensor.EnvNames,
-		QuietReads: []string{"/usr/", "/lib/", "/lib64/", "/bin/", "/etc/ld.so.cache", "/proc/self/", cacheDir},
+		QuietReads: []string{"/usr/", "/lib/", "/lib64/", "/bin/", "/etc/ld.so.cache", "/proc/self/", cacheDir + "/"},
 		QuietOwn:   []string{modules, homeDir + "/.npm/", "/tmp/npm-"},
 		System:     append([]string{"/usr/", "/bin/", "/sbin/", "/lib"}, tools...),
 		MaxTasks:   s.Limits.Processes,

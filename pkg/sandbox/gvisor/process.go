@@ -29,9 +29,12 @@ type process struct {
 	output  *output
 	limits  sandbox.Limits
 	log     *slog.Logger
-	// memory reports whether the sandbox has begun to run; until then a
-	// failure is ours, afterwards it is the sandbox's.
-	memory func() bool
+	// alive reports whether the sandbox has begun to run; until then a failure
+	// is ours, afterwards it is the sandbox's.
+	alive func() bool
+
+	kernel string   // the kernel process's folder in /proc, once it is known
+	memory []string // its memory files
 }
 
 // ending is how a run ended.
@@ -66,7 +69,7 @@ func (p *process) run(ctx context.Context) (ending, error) {
 	}
 	defer p.sweep()
 	e, werr := p.wait(ctx, cmd, done)
-	if werr != nil && !p.memory() {
+	if werr != nil && !p.alive() {
 		return ending{}, fault.Errorf(fault.Transient, "gvisor: the sandbox did not start: %v: %s", werr, lastLine(p.output.tail()))
 	}
 	return e, nil
@@ -217,22 +220,19 @@ func (p *process) overLimit() string {
 // files: the blocks of gVisor's memory file, or the kernel process's resident
 // size where that file can't be seen (rootless).
 func (p *process) usedMemory() int64 {
-	raw, err := os.ReadFile(filepath.Join(p.dir, "pid"))
-	if err != nil {
-		return 0
+	if p.kernel == "" {
+		raw, err := os.ReadFile(filepath.Join(p.dir, "pid"))
+		if err != nil {
+			return 0 // not started yet
+		}
+		p.kernel = filepath.Join("/proc", strings.TrimSpace(string(raw)))
+		p.memory = memoryFiles(p.kernel)
 	}
-	fds := filepath.Join("/proc", strings.TrimSpace(string(raw)), "fd")
-	entries, err := os.ReadDir(fds)
-	if err != nil {
-		return residentSize(strings.TrimSpace(string(raw)))
+	if len(p.memory) == 0 {
+		return residentSize(p.kernel)
 	}
 	var total int64
-	for _, e := range entries {
-		name := filepath.Join(fds, e.Name())
-		target, err := os.Readlink(name)
-		if err != nil || !strings.HasPrefix(target, "/memfd:") {
-			continue
-		}
+	for _, name := range p.memory {
 		var st unix.Stat_t
 		if unix.Stat(name, &st) == nil {
 			total += st.Blocks * 512
@@ -241,8 +241,27 @@ func (p *process) usedMemory() int64 {
 	return total
 }
 
-func residentSize(pid string) int64 {
-	raw, err := os.ReadFile(filepath.Join("/proc", pid, "statm"))
+// memoryFiles finds the kernel's memory files among its descriptors. They are
+// opened before the sandbox starts, so once is enough, and the kernel holds
+// thousands of others later.
+func memoryFiles(kernel string) []string {
+	fds := filepath.Join(kernel, "fd")
+	entries, err := os.ReadDir(fds)
+	if err != nil {
+		return nil
+	}
+	var files []string
+	for _, e := range entries {
+		name := filepath.Join(fds, e.Name())
+		if target, err := os.Readlink(name); err == nil && strings.HasPrefix(target, "/memfd:") {
+			files = append(files, name)
+		}
+	}
+	return files
+}
+
+func residentSize(kernel string) int64 {
+	raw, err := os.ReadFile(filepath.Join(kernel, "statm"))
 	if err != nil {
 		return 0
 	}

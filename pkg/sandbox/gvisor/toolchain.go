@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
 	"github.com/falconer-sec/falconer/pkg/fault"
 )
 
@@ -46,10 +47,8 @@ func (t *toolchain) add(name, found string) error {
 		return fault.New("gvisor: find "+name, fault.Permanent, err)
 	}
 	bin := filepath.Dir(found)
-	if prefix := filepath.Dir(filepath.Dir(real)); name == "node" {
-		if _, err := os.Stat(filepath.Join(prefix, "include/node/node.h")); err == nil {
-			t.nodedir = prefix
-		}
+	if name == "node" {
+		t.nodedir = npm.NodeDir(real)
 	}
 	if within("/usr", bin) && within("/usr", real) || within("/bin", bin) {
 		return nil

@@ -175,8 +175,7 @@ func (s *sink) Clone(_ context.Context, _ seccheck.FieldSet, info *pb.CloneInfo)
 	refused := s.tasks.Add(1) > s.maxTasks && s.maxTasks > 0
 	r := record.Record{Kind: record.KindClone, ChildTID: info.CreatedThreadId, ChildTGID: info.CreatedThreadGroupId, Flags: uint32(info.Flags)}
 	setContext(&r, info.ContextData)
-	if refused {
-		s.tasks.Add(-1)
+	if refused { // its task exits all the same, and is counted off there
 		r.HasResult, r.Result = true, -int64(unix.EAGAIN)
 	} else if r.ChildTGID == r.TGID {
 		return nil // a thread: nothing a rule looks at
