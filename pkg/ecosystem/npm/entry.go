@@ -37,8 +37,23 @@ func ValidVersion(version string) bool {
 
 // PURL returns the package URL of a registry package.
 func PURL(name, version string) string {
-	scope, base := splitName(name)
-	return packageurl.NewPackageURL(packageurl.TypeNPM, scope, base, version, nil, "").ToString()
+	return purl(ecosystem.Package{Package: finding.Package{Name: name, Version: version}})
+}
+
+// purl names the source of a package that is not a registry's, so that it is
+// not taken for the registry's package of that name.
+func purl(p ecosystem.Package) string {
+	var from packageurl.Qualifiers
+	if u, err := url.Parse(p.Resolved); err == nil && p.Foreign {
+		u.User = nil
+		key := "download_url"
+		if u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "file" {
+			key = "vcs_url"
+		}
+		from = packageurl.Qualifiers{{Key: key, Value: u.String()}}
+	}
+	scope, base := splitName(p.Name)
+	return packageurl.NewPackageURL(packageurl.TypeNPM, scope, base, p.Version, from, "").ToString()
 }
 
 func splitName(name string) (scope, base string) {
@@ -94,8 +109,8 @@ func (r *reader) entry(key string, e object, linkedBy string) error {
 	if version != "" && !ValidVersion(version) {
 		return fmt.Errorf("version %.100q is not a semantic version", version)
 	}
-	p.PURL = PURL(p.Name, p.Version)
 	r.suspect(&p)
+	p.PURL = purl(p)
 	r.packages = append(r.packages, p)
 	return nil
 }
@@ -149,6 +164,9 @@ func (r *reader) suspect(p *ecosystem.Package) {
 	p.Foreign = kind == foreign
 	switch kind {
 	case foreign:
+		if strings.HasPrefix(p.Resolved, "file:") {
+			break // comes with the source; npm finds it there
+		}
 		r.problem("%s comes from %s, not from a registry: it can't be fetched inside the sandbox", who, detail)
 	case otherPackage:
 		r.problem("%s is said to come from %s, which names another package", who, detail)
