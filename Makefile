@@ -1,0 +1,43 @@
+# falconer: build, try, test. `make help` lists the targets.
+
+GO      ?= go
+BIN     := bin/falconer
+# gVisor re-executes its own binary inside an empty root: it must be static.
+export CGO_ENABLED = 0
+LDFLAGS := -s -w
+
+.PHONY: help build demo test race fuzz lint bench corpus e2e clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+build: ## build bin/falconer, one static binary
+	@mkdir -p bin
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/falconer
+
+demo: build ## scan a malicious and a benign sample and show both verdicts
+	./scripts/demo
+
+test: ## run all tests, real sandboxes included
+	$(GO) test -timeout 30m ./...
+
+race: ## run the tests of everything but the sandbox itself under the race detector
+	CGO_ENABLED=1 $(GO) test -race -timeout 40m ./functions/... ./pkg/... ./test/conformance/...
+
+fuzz: ## run each fuzz target for FUZZTIME (default 20s)
+	./scripts/fuzz
+
+lint: ## gofmt, go vet, staticcheck and the repository's own rules
+	./scripts/lint
+
+bench: build ## measure scan cost, gate throughput, latencies and sizes
+	./scripts/bench
+
+corpus: build ## scan the whole corpus and print what was found
+	$(GO) test -count=1 -timeout 60m -v -run TestCorpus ./test/corpus/...
+
+e2e: ## run the end-to-end tests on the cluster that KUBECONFIG names
+	@echo "there is no cluster deployment yet, so there is nothing to run end to end on one" >&2; exit 1
+
+clean: ## remove what the build made
+	rm -rf bin dist
