@@ -290,3 +290,7 @@ func first(l []string) string {
 	}
 	return l[0]
 }
+
+// Supplies reports whether the sensor has values for a field of
+// rules.SensorFields. A rule on a field without values can't match.
+func Supplies(id int) bool { return id >= 0 && id < len(getters) && getters[id] != nil }

@@ -1,0 +1,72 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/scan"
+)
+
+// Results tells which scans are finished. Its errors are transient.
+type Results interface {
+	Finished(ctx context.Context, id scan.ID) (bool, error)
+}
+
+// attemptsKept is how long the number of a scan's attempts is remembered.
+const attemptsKept = 7 * 24 * time.Hour
+
+// conflictTries bounds the tries to count an attempt against other runners.
+const conflictTries = 10
+
+// JetStreamLedger is a Ledger in a JetStream key-value bucket.
+type JetStreamLedger struct {
+	Results
+	kv jetstream.KeyValue
+}
+
+var _ Ledger = (*JetStreamLedger)(nil)
+
+// OpenLedger creates the bucket, or takes it as it is.
+func OpenLedger(ctx context.Context, nc *nats.Conn, r Results) (*JetStreamLedger, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fault.New("runner: open ledger", fault.Permanent, err)
+	}
+	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket: "attempts", Description: "runs of each scan", TTL: attemptsKept, Storage: jetstream.FileStorage})
+	if err != nil {
+		return nil, fault.New("runner: open ledger", fault.Transient, err)
+	}
+	return &JetStreamLedger{r, kv}, nil
+}
+
+// Attempt implements Ledger.
+func (l *JetStreamLedger) Attempt(ctx context.Context, id scan.ID) (int, error) {
+	const op = "runner: count attempt"
+	for range conflictTries {
+		n, revision := 0, uint64(0)
+		switch e, err := l.kv.Get(ctx, string(id)); {
+		case err == nil:
+			n, _ = strconv.Atoi(string(e.Value())) // only this function writes it
+			revision = e.Revision()
+		case !errors.Is(err, jetstream.ErrKeyNotFound):
+			return 0, fault.New(op, fault.Transient, err)
+		}
+		n++
+		_, err := l.kv.Update(ctx, string(id), []byte(strconv.Itoa(n)), revision)
+		if err == nil {
+			return n, nil
+		}
+		var api *jetstream.APIError
+		if !errors.As(err, &api) || api.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequence {
+			return 0, fault.New(op, fault.Transient, err)
+		}
+	}
+	return 0, fault.Errorf(fault.Transient, "%s: too many runners count scan %s at once", op, id)
+}
