@@ -65,7 +65,7 @@ func (r *resolver) resolve(n node, seen int) (*expr, error) {
 			kids = append(kids, e)
 		}
 		if len(errs) > 0 {
-			return nil, errors.Join(errs...)
+			return nil, join(errs...)
 		}
 		return newJunction(kind, kids), nil
 	case *negation:

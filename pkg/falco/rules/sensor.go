@@ -18,9 +18,6 @@ const (
 	EvtIsOpenExec
 	EvtIsOpenCreate
 	EvtArgAddr
-	EvtArgBacklog
-	EvtArgDirfd
-	EvtArgDomain
 	EvtArgFd
 	EvtArgFilename
 	EvtArgFlags
@@ -29,17 +26,13 @@ const (
 	EvtArgName
 	EvtArgNewfd
 	EvtArgNewpath
-	EvtArgOldfd
 	EvtArgOldpath
 	EvtArgPath
 	EvtArgPid
-	EvtArgProto
 	EvtArgRequest
 	EvtArgRes
-	EvtArgSize
 	EvtArgTarget
 	EvtArgTuple
-	EvtArgType
 	ProcName
 	ProcExe
 	ProcExePath
@@ -49,7 +42,6 @@ const (
 	ProcPid
 	ProcVpid
 	ProcPpid
-	ProcSid
 	ProcPname
 	ProcPexe
 	ProcPexePath
@@ -73,7 +65,6 @@ const (
 	FdSip
 	FdLip
 	FdRip
-	FdCnet
 	FdSnet
 	FdLnet
 	FdRnet
@@ -112,10 +103,11 @@ func SensorFields() *Table {
 // execve and execveat only once they succeeded.
 func sensorEventTypes() []string {
 	return []string{
-		"execve", "execveat", "clone", "fork", "vfork", "procexit", "ptrace",
+		"execve", "execveat", "clone", "fork", "vfork", "procexit", "ptrace", "process_vm_readv", "process_vm_writev",
 		"open", "openat", "openat2", "creat", "dup", "dup2", "dup3", "memfd_create",
 		"unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2",
 		"link", "linkat", "symlink", "symlinkat", "chmod", "fchmod", "fchmodat",
 		"socket", "connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg",
+		"mount", "init_module", "bpf", "setuid",
 	}
 }

@@ -76,6 +76,23 @@ func (l *loader) fail(err error) {
 	}
 }
 
+// join joins errors without repetition: a macro's errors come back from each
+// reference to it, and references nest.
+func join(errs ...error) error {
+	var all []error
+	for _, err := range errs {
+		if err == nil {
+			continue
+		}
+		for _, e := range flatten(err) {
+			if !slices.Contains(all, e) && len(all) < MaxErrors {
+				all = append(all, e)
+			}
+		}
+	}
+	return errors.Join(all...)
+}
+
 func flatten(err error) []error {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
@@ -166,7 +183,7 @@ func (r *resolver) rule(def *ruleDef) (*Rule, error) {
 		err = &Error{Position: def.pos, Reason: fmt.Sprintf("the condition of rule %q %s", def.name, errTooLarge)}
 	}
 	out, outErr := r.output(def.output)
-	if err = errors.Join(err, outErr); err != nil {
+	if err = join(err, outErr); err != nil {
 		return nil, err
 	}
 	rule := &Rule{Name: def.name, Desc: strings.TrimSpace(def.desc), Priority: def.priority, Tags: def.tags,
