@@ -88,10 +88,10 @@ func BenchmarkGet(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			n := uint64(0)
+			n := uint64(0) // an announced alert is among the newest
 			for b.Loop() {
 				n++
-				if err := s.Get(b.Context(), []uint64{1 + n*7919%stored}, func(Entry) error { return nil }); err != nil {
+				if err := s.Get(b.Context(), []uint64{stored - n*7919%1000}, func(Entry) error { return nil }); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -26,6 +27,7 @@ const (
 type Entry struct {
 	Seq     uint64 // stream sequence: the order of storing
 	Subject string
+	Stored  time.Time
 	Digest  string // the alert's content identity
 	Alert   falco.Alert
 	// Err says why the stored text can't be read any more; Alert is then zero.
@@ -93,8 +95,12 @@ const (
 	statusNotFound = "404"
 )
 
-// pendingHeader says how many messages are left behind a batch.
-const pendingHeader = "Nats-Num-Pending"
+// Headers of an answer: when the message was stored, and how many are left
+// behind a batch.
+const (
+	timeHeader    = "Nats-Time-Stamp"
+	pendingHeader = "Nats-Num-Pending"
+)
 
 // ask sends requests at once and hands each answer to fn. For a request with
 // Batch it returns how many more messages there are behind the last one.
@@ -103,15 +109,12 @@ func (s *Store) ask(ctx context.Context, requests []request, fn func(Entry) erro
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.AckTimeout)
 	defer cancel()
 	inbox := s.nc.NewInbox()
-	sub, err := s.nc.SubscribeSync(inbox)
+	answers := make(chan *nats.Msg, len(requests)*(requests[0].Batch+1)) // holds all there can be
+	sub, err := s.nc.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return 0, fault.New(op, fault.Transient, err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection
-	// What can arrive is bounded by the requests.
-	if err := sub.SetPendingLimits(-1, -1); err != nil {
-		return 0, fault.New(op, fault.Transient, err)
-	}
 	for _, r := range requests {
 		b, err := json.Marshal(r)
 		if err != nil {
@@ -122,9 +125,11 @@ func (s *Store) ask(ctx context.Context, requests []request, fn func(Entry) erro
 		}
 	}
 	for open := len(requests); open > 0; {
-		m, err := sub.NextMsgWithContext(ctx)
-		if err != nil {
-			return 0, fault.New(op, fault.Transient, err)
+		var m *nats.Msg
+		select {
+		case m = <-answers:
+		case <-ctx.Done():
+			return 0, fault.New(op, fault.Transient, ctx.Err())
 		}
 		switch status := m.Header.Get("Status"); status {
 		case "":
@@ -157,6 +162,9 @@ func entry(m *nats.Msg) (Entry, error) {
 		return Entry{}, fault.New("alerts: read", fault.Transient, fmt.Errorf("answer without sequence: %w", err))
 	}
 	e := Entry{Seq: seq, Subject: m.Header.Get(jetstream.SubjectHeader)}
+	if e.Stored, err = time.Parse(time.RFC3339Nano, m.Header.Get(timeHeader)); err != nil {
+		return Entry{}, fault.New("alerts: read", fault.Transient, fmt.Errorf("answer without time: %w", err))
+	}
 	e.Digest, _, _ = strings.Cut(m.Header.Get(jetstream.MsgIDHeader), ".")
 	e.Alert, e.Err = falco.Decode(m.Data)
 	return e, nil

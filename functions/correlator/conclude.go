@@ -1,0 +1,196 @@
+package correlator
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/falconer-sec/falconer/pkg/alerts"
+	"github.com/falconer-sec/falconer/pkg/correlate"
+	"github.com/falconer-sec/falconer/pkg/event"
+	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/finding"
+	"github.com/falconer-sec/falconer/pkg/results"
+	"github.com/falconer-sec/falconer/pkg/scan"
+)
+
+// join folds the announced alerts in, so that the end of the scan finds most
+// of the work done. What it misses, conclude reads.
+func (c *Correlator) join(ctx context.Context, s correlate.State, a *event.Alerts) error {
+	if s.Rejected != "" && s.Exited == nil {
+		return nil
+	}
+	f, _ := c.folds.get(s.ScanID)
+	if f == nil {
+		if s.Announced > 0 {
+			return nil // conclude starts it over from what is stored
+		}
+		f = correlate.NewFold()
+	}
+	defer func() { c.folds.put(s.ScanID, f) }()
+	if len(a.Seqs) == 0 {
+		_, err := c.catchUp(ctx, s.ScanID, f)
+		return err
+	}
+	if f.Full() {
+		return nil
+	}
+	return c.d.Alerts.Get(ctx, a.Seqs, func(e alerts.Entry) error {
+		if e.Subject != "" && inScan(e.Subject, s.ScanID) {
+			c.add(f, e)
+		}
+		return nil
+	})
+}
+
+// inScan guards against an announcement that lists another scan's alerts.
+func inScan(subject string, id scan.ID) bool {
+	filter := alerts.ScanSubject(id)
+	prefix := filter[:len(filter)-1]
+	return len(subject) > len(prefix) && subject[:len(prefix)] == prefix
+}
+
+func (c *Correlator) add(f *correlate.Fold, e alerts.Entry) {
+	effect := f.Add(correlate.Entry{Seq: e.Seq, Subject: e.Subject, Digest: e.Digest, Alert: e.Alert, Err: e.Err})
+	if effect == correlate.Joined {
+		c.count.delay.Observe(c.d.Now().Sub(e.Stored).Seconds())
+	}
+}
+
+// catchUp reads what is stored of a scan and not yet in its fold: first behind
+// what was read of each subject, then, if that leaves gaps, from its start. It
+// returns how many stored alerts the fold has no room for.
+func (c *Correlator) catchUp(ctx context.Context, id scan.ID, f *correlate.Fold) (unread int64, err error) {
+	totals, err := c.d.Alerts.Totals(ctx, alerts.ScanSubject(id))
+	if err != nil {
+		return 0, err
+	}
+	for subject, total := range totals {
+		for _, from := range []uint64{f.Progress(subject).Last + 1, 1} {
+			if f.Full() || f.Progress(subject).Count >= total {
+				break
+			}
+			if err := c.d.Alerts.Read(ctx, subject, from, func(e alerts.Entry) error {
+				c.add(f, e)
+				if f.Full() {
+					return errFull
+				}
+				return nil
+			}); err != nil && !errors.Is(err, errFull) {
+				return 0, err
+			}
+		}
+		if n := f.Progress(subject).Count; n < total {
+			unread += int64(total - n)
+		}
+	}
+	if !f.Full() {
+		unread = 0 // dropped by age while it was read
+	}
+	return unread, nil
+}
+
+var errFull = errors.New("the fold is full")
+
+// conclude brings the published result up to date with what is known: it
+// stores a result or an amendment if there is anything new, and emits what was
+// not emitted yet. The caller holds the scan's lock.
+func (c *Correlator) conclude(ctx context.Context, id scan.ID) error {
+	for range attempts {
+		err := c.concludeOnce(ctx, id)
+		if !errors.Is(err, results.ErrConflict) {
+			return err
+		}
+		c.folds.drop(id) // another process is at it too
+	}
+	return fault.New("correlator: scan "+string(id), fault.Transient, results.ErrConflict)
+}
+
+func (c *Correlator) concludeOnce(ctx context.Context, id scan.ID) error {
+	s, _, err := c.d.States.Load(ctx, id)
+	if err != nil || !s.Ended() {
+		return err
+	}
+	prev, err := c.previous(ctx, id)
+	if err != nil {
+		return err
+	}
+	if prev != nil && s.Announced < prev.Revision { // a crash came between Put and Emit
+		if s, err = c.announce(ctx, *prev, 0); err != nil {
+			return err
+		}
+	}
+	f, over, err := c.gather(ctx, s, prev)
+	if err != nil {
+		return err
+	}
+	next := correlate.Conclude(s, f, over, prev)
+	if prev != nil && !correlate.Changed(*prev, next) {
+		f.Cover()
+		return nil
+	}
+	if err := c.d.Results.Put(ctx, next); err != nil {
+		return err
+	}
+	c.count.result(prev, next)
+	if _, err = c.announce(ctx, next, f.Last()); err == nil {
+		f.Cover()
+	}
+	return err
+}
+
+// previous returns the stored result, nil if there is none.
+func (c *Correlator) previous(ctx context.Context, id scan.ID) (*finding.Result, error) {
+	r, err := c.d.Results.Get(ctx, id)
+	if errors.Is(err, results.ErrNotFound) {
+		return nil, nil
+	}
+	return &r, err
+}
+
+// gather returns the fold over all alerts of a scan.
+func (c *Correlator) gather(ctx context.Context, s correlate.State, prev *finding.Result) (*correlate.Fold, correlate.Overflow, error) {
+	f, _ := c.folds.get(s.ScanID)
+	if f == nil {
+		f = correlate.NewFold()
+	}
+	unread, err := c.catchUp(ctx, s.ScanID, f)
+	if err != nil {
+		return nil, correlate.Overflow{}, err
+	}
+	if prev != nil && f.Alerts() < prev.Counts.Alerts {
+		// Stored alerts are gone that the result had: go on from the result.
+		f = correlate.NewFoldOn(*prev, s.Cursor)
+		if unread, err = c.catchUp(ctx, s.ScanID, f); err != nil {
+			return nil, correlate.Overflow{}, err
+		}
+	}
+	c.folds.put(s.ScanID, f)
+	capped, err := c.d.Alerts.Capped(ctx, s.ScanID)
+	return f, correlate.Overflow{Judged: capped.Judged, Noted: capped.Noted, Unread: unread}, err
+}
+
+// announce emits a stored result and marks it as emitted. A cursor of 0 leaves
+// the state's as it is.
+func (c *Correlator) announce(ctx context.Context, r finding.Result, cursor uint64) (correlate.State, error) {
+	typ := event.ScanFinished
+	if r.Revision > 1 {
+		typ = event.ScanAmended
+	}
+	eid := event.ID(typ, string(r.ScanID), strconv.Itoa(r.Revision))
+	e, err := event.New(typ, event.Source(Name), string(r.ScanID), eid, c.d.Now().UTC(), r)
+	if err != nil {
+		return correlate.State{}, err
+	}
+	e.SetExtension(event.ExtScanID, string(r.ScanID))
+	if err := c.d.Emit.Emit(ctx, e); err != nil {
+		return correlate.State{}, err
+	}
+	return c.change(ctx, r.ScanID, func(s correlate.State) (correlate.State, bool) {
+		if s.Announced >= r.Revision {
+			return s, false
+		}
+		s.Announced, s.Cursor = r.Revision, max(s.Cursor, cursor)
+		return s.Slimmed(), true
+	})
+}
