@@ -85,7 +85,7 @@ func (m *Mirror) download(ctx context.Context, p pin) (content, error) {
 	var first error
 	next := func(address string) (content, bool, error) {
 		var c content
-		err := m.up.get(ctx, address, "*/*", func(r io.Reader) error {
+		err := m.up.get(ctx, address, "*/*", MaxTarball, func(r io.Reader) error {
 			d, size, err := m.store.put(ctx, r, p.want, MaxTarball)
 			c = content{in: m.store, digest: d, size: size}
 			return err
@@ -121,7 +121,7 @@ func (m *Mirror) packument(ctx context.Context, name, accept string) (doc []byte
 	if m.offline {
 		return nil, ErrOffline
 	}
-	err = m.up.get(ctx, m.up.cfg.base(name)+escapeName(name), accept, func(r io.Reader) error {
+	err = m.up.get(ctx, m.up.cfg.base(name)+escapeName(name), accept, MaxPackument, func(r io.Reader) error {
 		doc, err = io.ReadAll(io.LimitReader(r, MaxPackument+1))
 		if err == nil && len(doc) > MaxPackument {
 			err = fmt.Errorf("package document of %s: %w", name, ErrTooLarge)

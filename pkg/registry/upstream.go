@@ -106,11 +106,12 @@ func (u *upstream) allowed(to *url.URL) bool {
 	return (to.Scheme == "https" || to.Scheme == "http") && to.User == nil && u.hosts[strings.ToLower(to.Host)]
 }
 
-// get requests an address and calls read with the body of a 200 answer. It
+// get requests an address and calls read with the body of a 200 answer, unless
+// that announces more than limit bytes (read has to keep to the limit, too). It
 // retries network errors, 429 and 5xx a few times; read errors that are not
 // faults of their own (ErrIntegrity, ErrTooLarge) are retried too, since a
 // connection may break half-way.
-func (u *upstream) get(ctx context.Context, address, accept string, read func(io.Reader) error) error {
+func (u *upstream) get(ctx context.Context, address, accept string, limit int64, read func(io.Reader) error) error {
 	select {
 	case u.slots <- struct{}{}:
 		defer func() { <-u.slots }()
@@ -119,7 +120,7 @@ func (u *upstream) get(ctx context.Context, address, accept string, read func(io
 	}
 	pause := u.backoff
 	for attempt := 1; ; attempt++ {
-		after, err := u.try(ctx, address, accept, read)
+		after, err := u.try(ctx, address, accept, limit, read)
 		if err == nil || attempt == attempts || ctx.Err() != nil || !worthRetrying(err) {
 			return err
 		}
@@ -141,7 +142,7 @@ func worthRetrying(err error) bool {
 
 // try makes one attempt, redirects included; after is how long the registry
 // asks to wait.
-func (u *upstream) try(ctx context.Context, address, accept string, read func(io.Reader) error) (after time.Duration, err error) {
+func (u *upstream) try(ctx context.Context, address, accept string, limit int64, read func(io.Reader) error) (after time.Duration, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	for range maxRedirects + 1 {
@@ -151,6 +152,9 @@ func (u *upstream) try(ctx context.Context, address, accept string, read func(io
 		}
 		next, after, err := u.judge(res)
 		if err != nil || next == "" {
+			if err == nil && res.ContentLength > limit {
+				err = fmt.Errorf("%w: %d bytes", ErrTooLarge, res.ContentLength)
+			}
 			if err == nil {
 				err = readBody(cancel, res.Body, read)
 			}
