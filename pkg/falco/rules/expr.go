@@ -145,14 +145,14 @@ const (
 	costAncestor = 40 // times the check's own price
 )
 
-func priceOf(op string, typ Type, values []string) int {
+func priceOf(op string, typ Type) int {
 	switch {
 	case typ != String:
 		return costNumber
 	case op == "regex":
 		return costRegex
 	case op == "pmatch":
-		return costSearch * max(len(values), 1)
+		return 4 * costSearch
 	case strings.HasSuffix(op, "contains"), strings.HasSuffix(op, "glob"):
 		return costSearch
 	}

@@ -286,7 +286,7 @@ func (r *resolver) check(c *comparison, b boundTerm, op string, values []string,
 	if op == "==" {
 		op = "="
 	}
-	e := &expr{kind: exprCheck, size: 1, cost: priceOf(c.op, b.typ, values)}
+	e := &expr{kind: exprCheck, size: 1, cost: priceOf(c.op, b.typ)}
 	e.key = digestOf(append([]string{"check", b.identity(), op}, norm...)...)
 	if b.any {
 		e.cost *= costAncestor
@@ -329,7 +329,7 @@ func (r *resolver) fieldToField(c *comparison, left boundTerm) (*expr, error) {
 	case left.typ != right.typ:
 		return nil, c.from.at.errorf("%q is a %s, but %q is a %s", c.left.name(), left.typ, c.from.name(), right.typ)
 	}
-	e := &expr{kind: exprCheck, size: 1, cost: 2 * priceOf(c.op, left.typ, nil)}
+	e := &expr{kind: exprCheck, size: 1, cost: 2 * priceOf(c.op, left.typ)}
 	e.key = digestOf("fields", left.identity(), c.op, right.identity())
 	e.eval = func(ev Event) bool {
 		l, ok := left.get(ev)
