@@ -81,6 +81,25 @@ func TestSchemaOfUnknownType(t *testing.T) {
 	}
 }
 
+func TestSchemaKnowsTheLongestTimeout(t *testing.T) {
+	s := compile(t, address(event.ScanRequested))
+	r := sparse(reflect.TypeFor[scan.Request]()).(scan.Request)
+	for seconds, valid := range map[int]bool{int(scan.MaxTimeout.Seconds()): true, int(scan.MaxTimeout.Seconds()) + 1: false} {
+		r.TimeoutSeconds = seconds
+		b, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Validate(doc); (err == nil) != valid {
+			t.Errorf("a timeout of %d s: %v", seconds, err)
+		}
+	}
+}
+
 func TestEverySchemaIsUsed(t *testing.T) {
 	if d := cmp.Diff(slices.Sorted(maps.Keys(data)), slices.Sorted(maps.Keys(documents(t)))); d != "" {
 		t.Error(d)

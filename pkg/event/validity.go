@@ -1,6 +1,7 @@
 package event
 
 import (
+	"mime"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -43,6 +44,11 @@ func Check(e ce.Event) error {
 	} {
 		if err := text(a[0], a[1], MaxAttribute); err != nil {
 			return err
+		}
+	}
+	if media := e.DataContentType(); media != "" {
+		if _, _, err := mime.ParseMediaType(media); err != nil {
+			return fault.Errorf(fault.Invalid, "event: datacontenttype %.100q is malformed", media)
 		}
 	}
 	return checkExtensions(e.Extensions())
