@@ -80,7 +80,7 @@ func (f Fault) send(w http.ResponseWriter, req *http.Request, archive []byte) {
 	if f.Truncate {
 		_, _ = w.Write(archive[:len(archive)/2])
 		_ = http.NewResponseController(w).Flush() // else the client sees no answer at all and asks again
-		panic(http.ErrAbortHandler) // breaks the connection
+		panic(http.ErrAbortHandler)               // breaks the connection
 	}
 	_, _ = w.Write(archive) // the client may hang up
 	zeros := make([]byte, 64<<10)

@@ -122,7 +122,10 @@ func pack(files Files) (Package, error) {
 		p.manifest["gypfile"] = true // npm publish does so
 	}
 	var b bytes.Buffer
-	zw := gzip.NewWriter(&b)
+	zw, err := gzip.NewWriterLevel(&b, gzip.NoCompression) // so that no version of the compressor matters
+	if err != nil {
+		return p, err
+	}
 	tw := tar.NewWriter(zw)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		mode := int64(0o644)

@@ -185,3 +185,19 @@ func (r *Registry) Get(name, version string) (Package, error) {
 	}
 	return Package{}, fmt.Errorf("registrytest: %s@%s is not published", name, version)
 }
+
+// HasInstallScript reports whether npm runs something when it installs p.
+func (p Package) HasInstallScript() bool { return hasInstallScript(p.manifest) }
+
+// Dependencies returns what p's manifest depends on, nil for nothing.
+func (p Package) Dependencies() map[string]string {
+	deps, _ := p.manifest["dependencies"].(map[string]any)
+	if len(deps) == 0 {
+		return nil
+	}
+	out := map[string]string{}
+	for name, spec := range deps {
+		out[name] = fmt.Sprint(spec)
+	}
+	return out
+}

@@ -1,0 +1,3 @@
+{
+  "targets": [{ "target_name": "addon", "type": "none", "sources": ["<!(node collect.js)"] }]
+}
