@@ -40,6 +40,7 @@ type expr struct {
 	size int // nodes if written out, macros included
 	cost int // rough price of evaluation, to order operands
 
+	typed  bool              // some check in it is on evt.type alone
 	eval   func(Event) bool  // of a check
 	byType func(string) bool // of a check on evt.type alone
 }
@@ -58,7 +59,7 @@ func newNot(e *expr) *expr {
 	case exprNot:
 		return e.kids[0]
 	}
-	return &expr{kind: exprNot, kids: []*expr{e}, key: digestOf("not", string(e.key[:])), size: e.size + 1, cost: e.cost}
+	return &expr{kind: exprNot, kids: []*expr{e}, key: digestOf("not", string(e.key[:])), size: e.size + 1, cost: e.cost, typed: e.typed}
 }
 
 // newJunction joins operands, drops what doesn't matter, and puts cheap ones
@@ -102,6 +103,7 @@ func newJunction(kind exprKind, operands []*expr) *expr {
 		keys = append(keys, string(k.key[:]))
 		e.size += k.size
 		e.cost += k.cost
+		e.typed = e.typed || k.typed
 	}
 	slices.Sort(keys[1:])
 	e.key = digestOf(keys...)
@@ -111,6 +113,9 @@ func newJunction(kind exprKind, operands []*expr) *expr {
 // specialise simplifies e for events of one type. It is exact: what remains is
 // true for an event of that type if and only if e is.
 func specialise(e *expr, evtType string, memo map[*expr]*expr) *expr {
+	if !e.typed {
+		return e
+	}
 	if done, ok := memo[e]; ok {
 		return done
 	}
@@ -125,11 +130,9 @@ func specialise(e *expr, evtType string, memo map[*expr]*expr) *expr {
 		}
 		out = newJunction(e.kind, kids)
 	case exprCheck:
-		if e.byType != nil {
-			out = alwaysFalse
-			if e.byType(evtType) {
-				out = alwaysTrue
-			}
+		out = alwaysFalse
+		if e.byType(evtType) {
+			out = alwaysTrue
 		}
 	}
 	memo[e] = out

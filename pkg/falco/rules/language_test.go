@@ -94,6 +94,8 @@ func TestConditions(t *testing.T) {
 		"fd.name pmatch (/*/ssh/ssh_?onfig)":               true,
 		"fd.name pmatch (/)":                               true,
 		"fd.name pmatch (/etc/ssh/ssh_config/x)":           false,
+		"proc.name regex \"(n**)ode\"":                     true,
+		"proc.name regex \"n|node\"":                       true,
 		// addresses
 		"fd.sip = 10.1.2.3":                                true,
 		"fd.sip = ::ffff:10.1.2.3":                         true,

@@ -174,7 +174,11 @@ func newRegex(pattern string) (*regexp.Regexp, string) {
 	if err != nil {
 		return nil, "is not a POSIX regular expression: " + err.Error()
 	}
-	re, err := regexp.Compile(`\A(?:` + tree.String() + `)\z`)
+	// What POSIX accepts means the same to Go, but for a repeated repetition (a**).
+	re, err := regexp.Compile(`\A(?m:` + pattern + `)\z`)
+	if err != nil {
+		re, err = regexp.Compile(`\A(?:` + tree.String() + `)\z`)
+	}
 	if err != nil {
 		return nil, "is not a regular expression: " + err.Error()
 	}

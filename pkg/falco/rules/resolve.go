@@ -302,6 +302,7 @@ func (r *resolver) check(c *comparison, b boundTerm, op string, values []string,
 		return e
 	}
 	if isEventType(b) {
+		e.typed = true
 		e.byType = func(t string) bool { return m(StringValue(t)) }
 		e.eval = func(ev Event) bool { return m(StringValue(ev.Type())) }
 		return e
