@@ -101,7 +101,11 @@ func New(ctx context.Context, nc *nats.Conn) (*Store, error) {
 // fault.Transient.
 func (s *Store) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 	l := letterOf(e)
-	body, err := l.Event.MarshalJSON()
+	body, err := event.Encode(l.Event)
+	if err != nil { // its data isn't what it claims to be: maybe that is why it failed
+		l.Event.DataBase64 = true
+		body, err = event.Encode(l.Event)
+	}
 	if err != nil {
 		return nil, fault.New("deadletter: encode", fault.Transient, err)
 	}

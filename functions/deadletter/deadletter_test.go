@@ -88,6 +88,16 @@ func TestHostileReasons(t *testing.T) {
 	}
 }
 
+func TestDataThatIsNotWhatItClaimsIsKept(t *testing.T) {
+	s := open(t)
+	e := failed("1", "f", "not JSON")
+	e.DataEncoded = []byte("{\xff")
+	put(t, s, e)
+	if got := list(t, s)[0].Event; string(got.Data()) != "{\xff" || got.DataContentType() != ce.ApplicationJSON {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestGetAndDiscard(t *testing.T) {
 	s := open(t)
 	put(t, s, failed("1", "f", "r"))

@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"unicode/utf8"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
@@ -101,7 +99,7 @@ func count(e ce.Event, left int32, inherited bool) (ce.Event, error) {
 // store publishes and waits for the acknowledgement. Events caused by events
 // may use the reserve of space.
 func (b *Broker) store(ctx context.Context, subject string, e ce.Event, id string, reserve bool) error {
-	body, err := encode(e)
+	body, err := event.Encode(e)
 	if err != nil {
 		return err
 	}
@@ -157,23 +155,7 @@ func identity(parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// encode writes an event as JSON. Data that JSON can't hold as text goes as
-// base64; data that claims to be JSON and isn't makes the event invalid.
-func encode(e ce.Event) ([]byte, error) {
-	if !e.DataBase64 && !utf8.Valid(e.Data()) {
-		e = e.Clone()
-		e.DataBase64 = true
-	}
-	body, err := e.MarshalJSON()
-	if err != nil {
-		return nil, fault.New("broker: encode event", fault.Invalid, err)
-	}
-	if !json.Valid(body) {
-		return nil, fault.Errorf(fault.Invalid, "broker: the event's data is not the JSON that its content type says")
-	}
-	return body, nil
-}
-
+// decode reads what store wrote.
 func decode(body []byte) (ce.Event, error) {
 	var e ce.Event
 	err := e.UnmarshalJSON(body)

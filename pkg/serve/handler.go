@@ -10,13 +10,10 @@
 package serve
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 
-	"github.com/cloudevents/sdk-go/v2/binding"
 	ce "github.com/cloudevents/sdk-go/v2/event"
-	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 
 	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/fault"
@@ -65,8 +62,9 @@ func (s *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	e := events[0]
 	reply, err := s.handler.Handle(r.Context(), e)
+	var body []byte
 	if err == nil && reply != nil {
-		err = fault.New("serve: reply", fault.Permanent, event.Check(*reply))
+		body, err = encodeReply(*reply)
 	}
 	if err != nil {
 		s.log.Warn("event failed", "type", e.Type(), "id", e.ID(), "kind", fault.KindOf(err).String(), "error", err)
@@ -77,13 +75,16 @@ func (s *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
 		return
 	}
-	s.reply(r.Context(), w, *reply)
+	w.Header().Set("Content-Type", ce.ApplicationCloudEventsJSON)
+	_, _ = w.Write(body) // the broker went away: it delivers again
 }
 
-// reply answers in structured mode: JSON survives what a header would not.
-func (s *receiver) reply(ctx context.Context, w http.ResponseWriter, e ce.Event) {
-	err := cehttp.WriteResponseWriter(binding.WithForceStructured(ctx), binding.ToMessage(&e), http.StatusOK, w)
-	if err != nil {
-		s.log.Warn("reply not written", "type", e.Type(), "id", e.ID(), "error", err)
+// encodeReply writes a reply in structured mode: JSON survives what a header
+// would not.
+func encodeReply(e ce.Event) ([]byte, error) {
+	if err := event.Check(e); err != nil {
+		return nil, fault.New("serve: reply", fault.Permanent, err)
 	}
+	body, err := event.Encode(e)
+	return body, fault.New("serve: reply", fault.Permanent, err)
 }

@@ -13,6 +13,7 @@ import (
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
 
+	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
 )
@@ -63,9 +64,9 @@ func (s *Sink) Emit(ctx context.Context, e ce.Event) error {
 }
 
 func post(ctx context.Context, c *http.Client, url string, e ce.Event) (body []byte, media string, err error) {
-	raw, err := json.Marshal(e)
+	raw, err := event.Encode(e)
 	if err != nil {
-		return nil, "", fault.New("serve: encode event", fault.Invalid, err)
+		return nil, "", err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(raw))
 	if err != nil {
