@@ -24,17 +24,15 @@ const cutMark = "[...]"
 
 // cut shortens s to at most n bytes of valid UTF-8.
 func cut(s string, n int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= n {
-		return strings.ToValidUTF8(s, "\uFFFD")
+		return s
 	}
-	s = s[:n-len(cutMark)]
-	for len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
-		s = s[:len(s)-1]
+	end := n - len(cutMark)
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
 	}
-	if r, size := utf8.DecodeLastRuneInString(s); r == utf8.RuneError && size == 1 {
-		s = s[:len(s)-1]
-	}
-	return strings.ToValidUTF8(s, "\uFFFD") + cutMark
+	return s[:end] + cutMark
 }
 
 // bounded returns a copy of x whose lists and texts are no longer than they may

@@ -12,7 +12,7 @@ import (
 
 // evidenceBudget bounds the evidence in one result, in bytes: a result travels
 // as an event. Each finding keeps its first piece.
-const evidenceBudget = 1 << 20
+const evidenceBudget = 512 << 10
 
 // Overflow counts the alerts of a scan that nobody looked at.
 type Overflow struct {
@@ -43,6 +43,7 @@ func Conclude(s State, f *Fold, over Overflow, prev *finding.Result) finding.Res
 	}
 	r.Incomplete = incomplete(s, f, over, r.Counts)
 	r.Verdict, r.Reasons = finding.Judge(r.Findings, r.Incomplete)
+	fit(&r)
 	return r
 }
 
