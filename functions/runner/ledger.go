@@ -10,13 +10,18 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/finding"
+	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/scan"
 )
 
-// Results tells which scans are finished. Its errors are transient.
+// Results has the results of scans. Get returns results.ErrNotFound (wrapped)
+// for a scan without one; other errors are transient.
 type Results interface {
-	Finished(ctx context.Context, id scan.ID) (bool, error)
+	Get(ctx context.Context, id scan.ID) (finding.Result, error)
 }
+
+var _ Results = (*results.Store)(nil)
 
 // attemptsKept is how long the number of a scan's attempts is remembered.
 const attemptsKept = 7 * 24 * time.Hour
@@ -26,8 +31,8 @@ const conflictTries = 10
 
 // JetStreamLedger is a Ledger in a JetStream key-value bucket.
 type JetStreamLedger struct {
-	Results
-	kv jetstream.KeyValue
+	results Results
+	kv      jetstream.KeyValue
 }
 
 var _ Ledger = (*JetStreamLedger)(nil)
@@ -44,6 +49,16 @@ func OpenLedger(ctx context.Context, nc *nats.Conn, r Results) (*JetStreamLedger
 		return nil, fault.New("runner: open ledger", fault.Transient, err)
 	}
 	return &JetStreamLedger{r, kv}, nil
+}
+
+// Finished implements Ledger. An inconclusive result does not count: asking
+// again is how one gets a better one.
+func (l *JetStreamLedger) Finished(ctx context.Context, id scan.ID) (bool, error) {
+	r, err := l.results.Get(ctx, id)
+	if errors.Is(err, results.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && r.Verdict != finding.Inconclusive, err
 }
 
 // Attempt implements Ledger.

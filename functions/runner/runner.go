@@ -37,7 +37,8 @@ const Name = "runner"
 
 // Ledger remembers scans across attempts and restarts.
 type Ledger interface {
-	// Finished reports whether the scan has a result. Errors are transient.
+	// Finished reports whether the scan has a result that another run would not
+	// better. Errors are transient.
 	Finished(ctx context.Context, id scan.ID) (bool, error)
 	// Attempt counts another run of the scan and returns its number, from 1.
 	// Errors are transient.

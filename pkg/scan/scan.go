@@ -88,8 +88,9 @@ type Request struct {
 // DefaultTimeout is the sandbox's wall-time limit where a request states none.
 const DefaultTimeout = 10 * time.Minute
 
-// MaxTimeout is the longest wall time a request may ask for.
-const MaxTimeout = 2 * time.Hour
+// MaxTimeout is the longest wall time a request may ask for. It stays below the
+// delivery timeout of the Trigger that hands requests to the runner.
+const MaxTimeout = 40 * time.Minute
 
 // Timeout returns the wall-time limit as a duration.
 func (r Request) Timeout() time.Duration {

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/falconer-sec/falconer/eventing"
+	"github.com/falconer-sec/falconer/functions/correlator"
+	"github.com/falconer-sec/falconer/functions/deadletter"
+	"github.com/falconer-sec/falconer/functions/planner"
+	"github.com/falconer-sec/falconer/functions/runner"
+	"github.com/falconer-sec/falconer/pkg/alerts"
+	"github.com/falconer-sec/falconer/pkg/broker"
+	"github.com/falconer-sec/falconer/pkg/correlate/kv"
+	"github.com/falconer-sec/falconer/pkg/ecosystem"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
+	"github.com/falconer-sec/falconer/pkg/falco/rules"
+	"github.com/falconer-sec/falconer/pkg/function"
+	"github.com/falconer-sec/falconer/pkg/natsd"
+	"github.com/falconer-sec/falconer/pkg/registry"
+	"github.com/falconer-sec/falconer/pkg/results"
+	"github.com/falconer-sec/falconer/pkg/sandbox"
+	"github.com/falconer-sec/falconer/pkg/sandbox/gvisor"
+	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/source"
+	"github.com/falconer-sec/falconer/pkg/trigger"
+)
+
+// nodeConfig is what an embedded Falconer is made from.
+type nodeConfig struct {
+	dir         string // durable state
+	syncAlways  bool
+	rulesDir    string
+	cache       string // download cache
+	npmCache    string // an npm cache whose content may be used; "" for none
+	hosts       []string
+	archives    string // directory of source archives for pushes; "" for none
+	parallel    int    // scans at a time
+	limits      sandbox.Limits
+	sandboxLogs string
+	evidence    func(scan.ID) string
+	progress    func(scan.ID, string)
+	reporter    function.Handler
+	letters     func(function.Handler) function.Handler // wraps the dead-letter function; may be nil
+	log         *slog.Logger
+	environment []string
+}
+
+// node is an embedded Falconer: the functions on the embedded broker over an
+// embedded JetStream.
+type node struct {
+	c       nodeConfig
+	metrics *prometheus.Registry
+	server  *natsd.Server
+	nc      *nats.Conn
+	broker  *broker.Broker
+	rules   *rules.Set
+	sources source.Store
+	alerts  *alerts.Store
+	results *results.Store
+	letters *deadletter.Store
+	planner planner.Planner
+	join    *correlator.Correlator
+	notify  *alerts.Notifier
+
+	stop  context.CancelFunc
+	loops sync.WaitGroup
+}
+
+// openNode opens the state and subscribes the functions. Nothing is delivered
+// before start. The caller closes the node, also after a failed start.
+func openNode(ctx context.Context, c nodeConfig) (n *node, err error) {
+	n = &node{c: c, metrics: prometheus.NewRegistry(), stop: func() {}}
+	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	defer func() {
+		if err != nil {
+			n.close(context.WithoutCancel(ctx))
+		}
+	}()
+	if n.rules, err = loadRules(c.rulesDir); err != nil {
+		return n, err
+	}
+	if n.server, err = natsd.Start(natsd.Config{Dir: filepath.Join(c.dir, "jetstream"), SyncAlways: c.syncAlways, Log: c.log}); err != nil {
+		return n, err
+	}
+	if n.nc, err = n.server.Connect("falconer"); err != nil {
+		return n, err
+	}
+	if err = n.openState(ctx); err != nil {
+		return n, err
+	}
+	return n, n.subscribe(ctx)
+}
+
+// openState opens the stores on JetStream.
+func (n *node) openState(ctx context.Context) error {
+	js, err := jetstream.New(n.nc)
+	if err != nil {
+		return err
+	}
+	if n.sources, err = source.OpenStore(ctx, js, source.StoreConfig{TTL: 30 * 24 * time.Hour, Spool: n.c.dir}); err != nil {
+		return err
+	}
+	if n.alerts, err = alerts.Open(ctx, n.nc, alerts.Config{Log: n.c.log}); err != nil {
+		return err
+	}
+	if n.results, err = results.Open(ctx, n.nc, results.Config{}); err != nil {
+		return err
+	}
+	if n.letters, err = deadletter.New(ctx, n.nc); err != nil {
+		return err
+	}
+	topology, err := trigger.Load(eventing.FS)
+	if err != nil {
+		return err
+	}
+	n.broker, err = broker.New(ctx, broker.Config{Conn: n.nc, Name: trigger.Broker{Namespace: "falconer", Name: "default"},
+		Triggers: topology, Log: n.c.log, Metrics: n.metrics})
+	return err
+}
+
+// subscribe makes the functions and gives each its place on the broker.
+func (n *node) subscribe(ctx context.Context) error {
+	c := n.c
+	managers := []ecosystem.Manager{npm.Manager{}}
+	n.planner = planner.Planner{Store: n.sources, Managers: managers, Rules: n.rules.Version(), TempDir: c.dir}
+	states, err := kv.Open(ctx, n.nc, kv.Config{})
+	if err != nil {
+		return err
+	}
+	if n.join, err = correlator.New(correlator.Deps{States: states, Alerts: n.alerts, Results: n.results, Emit: n.broker, Metrics: n.metrics, Log: c.log}); err != nil {
+		return err
+	}
+	run, err := n.runner(ctx, managers)
+	if err != nil {
+		return err
+	}
+	n.notify = alerts.NewNotifier(n.alerts, n.broker, time.Now, c.log)
+	letters := function.Handler(n.letters)
+	if c.letters != nil {
+		letters = c.letters(letters)
+	}
+	meter, err := function.NewMeter(n.metrics)
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name        string
+		handler     function.Handler
+		concurrency int
+	}{
+		{planner.Name, &planner.Function{Planner: n.planner, Fetcher: planner.LocalArchives(c.archives), Emitter: n.broker, Now: time.Now, Log: c.log}, 2},
+		{runner.Name, run, c.parallel},
+		{correlator.Name, n.join, 16},
+		{"reporter", c.reporter, 4},
+		{"deadletter", letters, 4},
+	} {
+		n.broker.Subscribe(f.name, function.Chain(f.handler, meter.Metrics(f.name), function.Trace(), function.Recover()), broker.Concurrency(f.concurrency))
+	}
+	return nil
+}
+
+// runner makes the function that runs scans, on gVisor.
+func (n *node) runner(ctx context.Context, managers []ecosystem.Manager) (*runner.Runner, error) {
+	c := n.c
+	driver, err := gvisor.New(gvisor.Config{Rules: n.rules, TempDir: sandboxDir(), DebugDir: c.sandboxLogs, Log: c.log})
+	if err != nil {
+		return nil, err
+	}
+	ledger, err := runner.OpenLedger(ctx, n.nc, n.results)
+	if err != nil {
+		return nil, err
+	}
+	byName := map[string]ecosystem.Manager{}
+	for _, m := range managers {
+		byName[m.Name()] = m
+	}
+	return runner.New(runner.Deps{
+		Sources: n.sources, Managers: byName, Mirror: n.mirror, Driver: driver, Kind: "gvisor",
+		Alerts: alerts.Sink{Store: n.alerts}, Emit: n.broker, Ledger: ledger, Scripts: npm.InstallScripts,
+		Limits: c.limits, TempDir: c.dir, Evidence: c.evidence, Progress: c.progress, Log: c.log,
+	}), nil
+}
+
+// sandboxDir is where sandboxes have their sockets: a short path, since the
+// name of a Unix socket holds about a hundred bytes.
+func sandboxDir() string {
+	if len(os.TempDir()) > 40 {
+		return "/tmp"
+	}
+	return ""
+}
+
+// mirror asks the host's npm for its registries anew for each scan, so that a
+// changed setting counts.
+func (n *node) mirror(offline bool) (*registry.Mirror, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	settings, err := registry.Configured(ctx, registry.Host{Env: n.c.environment})
+	if err != nil {
+		return nil, err
+	}
+	o := registry.Options{Config: settings, Cache: n.c.cache, Hosts: n.c.hosts, Offline: offline, Log: n.c.log}
+	if n.c.npmCache != "" {
+		o.Extra = []string{n.c.npmCache}
+	}
+	return registry.New(o)
+}
+
+// start begins deliveries and the loops beside them.
+func (n *node) start(ctx context.Context) error {
+	ctx, n.stop = context.WithCancel(context.WithoutCancel(ctx))
+	if err := n.broker.Start(ctx); err != nil {
+		return err
+	}
+	for name, loop := range map[string]func(context.Context) error{"correlator": n.join.Run, "notifier": n.notify.Run} {
+		n.loops.Go(func() {
+			if err := loop(ctx); err != nil && ctx.Err() == nil {
+				n.c.log.Error("a loop ended", "loop", name, "error", err)
+			}
+		})
+	}
+	return nil
+}
+
+// close ends deliveries, waiting for handlers until ctx ends, and then
+// everything else, in reverse order.
+func (n *node) close(ctx context.Context) error {
+	var errs []error
+	if n.broker != nil {
+		errs = append(errs, n.broker.Close(ctx))
+	}
+	n.stop()
+	n.loops.Wait()
+	if n.alerts != nil {
+		errs = append(errs, n.alerts.Close())
+	}
+	if n.nc != nil {
+		n.nc.Close()
+	}
+	if n.server != nil {
+		errs = append(errs, n.server.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// defaultParallel is the number of scans run at a time: an install and its
+// sandbox keep about two cores busy.
+func defaultParallel() int { return max(1, goruntime.NumCPU()/2) }
+
+// cacheDir is the download cache: XDG_CACHE_HOME/falconer.
+func cacheDir(getenv func(string) string) (string, error) {
+	if dir := getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "falconer"), nil
+	}
+	if home := getenv("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".cache", "falconer"), nil
+	}
+	return "", fmt.Errorf("neither HOME nor XDG_CACHE_HOME is set: say where downloads are kept with --download-cache DIR")
+}

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+
+	"github.com/falconer-sec/falconer/config"
+	"github.com/falconer-sec/falconer/pkg/falco/rules"
+	"github.com/falconer-sec/falconer/pkg/fault"
+)
+
+// loadRules loads the built-in rules, or those of a directory (*.yaml) in their
+// place.
+func loadRules(dir string) (*rules.Set, error) {
+	fsys, at := fs.FS(config.Falco), "falco"
+	if dir != "" {
+		fsys, at = os.DirFS(dir), "."
+	}
+	names, err := fs.Glob(fsys, path.Join(at, "*.yaml"))
+	if err == nil && len(names) == 0 {
+		err = errors.New("no *.yaml file there")
+	}
+	if err != nil {
+		return nil, fault.New("load rules from "+dir, fault.Invalid, err)
+	}
+	var files []rules.File
+	for _, name := range names {
+		data, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return nil, fault.New("load rules", fault.Invalid, err)
+		}
+		files = append(files, rules.File{Name: path.Base(name), Data: data})
+	}
+	return rules.Load(rules.SensorFields(), files...)
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/falconer-sec/falconer/functions/planner"
+	"github.com/falconer-sec/falconer/functions/reporter"
+	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/finding"
+	"github.com/falconer-sec/falconer/pkg/scan"
+)
+
+// scanFlags are the command line of `falconer scan`.
+type scanFlags struct {
+	common  commonFlags
+	format  string
+	output  string
+	timeout time.Duration
+	offline bool
+	keep    string
+	verbose bool
+	quiet   bool
+}
+
+// exitInterrupted is the exit code after Ctrl-C, as shells have it.
+const exitInterrupted = 130
+
+func (a *app) scanCommand() *cobra.Command {
+	var f scanFlags
+	cmd := &cobra.Command{
+		Use:   "scan [PATH | project.tgz]",
+		Short: "Install a project's dependencies in a sandbox and say what they did",
+		Long: `Scan finds the projects below PATH (default: the current directory), installs exactly what their lockfiles pin
+in a gVisor sandbox, watches, and prints a verdict for each.
+
+Exit codes: 0 clean, 1 suspicious, 2 malicious, 3 inconclusive, 4 an error of ours or of usage. Of several
+projects the worst counts: malicious, then inconclusive, then suspicious.`,
+		Example: "  falconer scan\n  falconer scan --format json --output result.json ./service\n  falconer scan --offline --cache ~/.npm project.tgz",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path := "."
+			if len(args) > 0 {
+				path = args[0]
+			}
+			return a.scan(cmd.Context(), path, f)
+		},
+	}
+	fl := cmd.Flags()
+	f.common.register(fl)
+	fl.StringVar(&f.format, "format", "text", "text or json (one document for each project)")
+	fl.StringVarP(&f.output, "output", "o", "", "write the result to `FILE` instead of standard output")
+	fl.DurationVar(&f.timeout, "timeout", scan.DefaultTimeout, "end the install after this long")
+	fl.BoolVar(&f.offline, "offline", false, "make no request to any registry: use what is in the caches")
+	fl.StringVar(&f.keep, "keep", "", "keep the evidence in `DIR` (default ./falconer-evidence): output, alerts, events, result")
+	fl.Lookup("keep").NoOptDefVal = "falconer-evidence"
+	fl.BoolVarP(&f.verbose, "verbose", "v", false, "show every occurrence, every fetch and the installer's output")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress")
+	return cmd
+}
+
+func (f scanFlags) check() error {
+	switch {
+	case f.format != "text" && f.format != "json":
+		return fmt.Errorf("--format %q is neither text nor json", f.format)
+	case f.timeout < time.Second || f.timeout > scan.MaxTimeout:
+		return fmt.Errorf("--timeout %s is outside 1s to %s", f.timeout, scan.MaxTimeout)
+	}
+	return nil
+}
+
+// scan plans, runs and reports the scans of one source.
+func (a *app) scan(ctx context.Context, path string, f scanFlags) (err error) {
+	if err := f.check(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "falconer-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	c, err := f.common.node(a, dir)
+	if err != nil {
+		return err
+	}
+	kept, err := keepIn(f.keep)
+	if err != nil {
+		return err
+	}
+	progress := newProgress(a.io.err, a.terminal(a.io.err), f.quiet)
+	results := newCollector()
+	c.progress, c.evidence = progress.line, kept.scan
+	c.reporter = reporter.New(c.log, results)
+	c.letters = results.letters
+	n, err := openNode(ctx, c)
+	if err != nil {
+		return err
+	}
+	closed := false
+	shut := func(ctx context.Context) error {
+		if closed {
+			return nil
+		}
+		closed = true
+		return n.close(ctx)
+	}
+	defer func() { err = errors.Join(err, shut(ctx)) }()
+	plan, err := planScan(ctx, n.planner, path, f)
+	if err != nil {
+		return err
+	}
+	if len(plan.Requests) == 0 {
+		return nothingToScan(path, plan)
+	}
+	progress.plan(plan)
+	if err := n.start(ctx); err != nil {
+		return err
+	}
+	if err := plan.Announce(ctx, n.broker, "cli", time.Now().UTC(), nil); err != nil {
+		return err
+	}
+	reports, err := results.wait(ctx, plan)
+	progress.done()
+	if ctx.Err() != nil {
+		err := shut(ctx)
+		fmt.Fprintln(a.io.err, "falconer: interrupted; the sandbox is gone")
+		return errors.Join(codeError(exitInterrupted), err)
+	}
+	if err != nil {
+		return err
+	}
+	if err := kept.save(ctx, n, reports); err != nil {
+		return err
+	}
+	return a.deliver(f, plan, reports)
+}
+
+// planScan plans a directory or an archive.
+func planScan(ctx context.Context, p planner.Planner, path string, f scanFlags) (planner.Plan, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return planner.Plan{}, fault.New("scan", fault.Invalid, err)
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return planner.Plan{}, err
+	}
+	m := planner.Meta{Project: "local/" + projectName(abs), Timeout: f.timeout, Offline: f.offline, By: "cli", Cause: "cli", StripTop: true}
+	if info.IsDir() {
+		return p.PlanDir(ctx, abs, m)
+	}
+	archive, err := os.Open(abs)
+	if err != nil {
+		return planner.Plan{}, err
+	}
+	defer archive.Close()
+	return p.Plan(ctx, archive, m)
+}
+
+// projectName is the last part of a path without an archive's ending.
+func projectName(abs string) string {
+	name := filepath.Base(abs)
+	for _, ending := range []string{".tgz", ".tar.gz"} {
+		name = strings.TrimSuffix(name, ending)
+	}
+	if name == "" || name == "/" {
+		return "root"
+	}
+	return name
+}
+
+// nothingToScan explains why there is no scan.
+func nothingToScan(path string, plan planner.Plan) error {
+	reasons := []error{fmt.Errorf("nothing to scan in %s", path)}
+	for _, r := range plan.Rejected {
+		reasons = append(reasons, errors.New(r.Reason))
+	}
+	return errors.Join(reasons...)
+}
+
+// verdict is the worst of a source's verdicts; what was rejected is
+// inconclusive.
+func verdict(plan planner.Plan, reports []reporter.Report) finding.Verdict {
+	var worst finding.Verdict
+	for _, r := range reports {
+		if r.Result != nil {
+			worst = finding.Worst(worst, r.Result.Verdict)
+		} else {
+			worst = finding.Worst(worst, finding.Inconclusive)
+		}
+	}
+	if len(plan.Rejected) > 0 {
+		worst = finding.Worst(worst, finding.Inconclusive)
+	}
+	return worst
+}
