@@ -15,8 +15,9 @@
 // sees an event again: handlers are idempotent.
 //
 // Restart. What was stored survives a killed process. Events that were in
-// flight are delivered again within a second of the next start; those that
-// waited for a retry keep their waiting time. Attempts are counted in memory,
+// flight are delivered again within a second of the next start. So are those
+// that waited for a retry, unless they had more than ackWait to go, in which
+// case they keep their waiting time. Attempts are counted in memory,
 // so a restart grants new ones, but an event whose handler keeps taking the
 // process down becomes a dead letter after a few restarts.
 //

@@ -417,3 +417,37 @@ func TestRedeliverReachesOneTrigger(t *testing.T) {
 		t.Errorf("unknown trigger: %v", err)
 	}
 }
+
+// TestBackoffAcrossARestart: a long wait goes on, a short one ends.
+func TestBackoffAcrossARestart(t *testing.T) {
+	for delay, atOnce := range map[string]bool{"PT2S": true, "PT30S": false} {
+		t.Run(delay, func(t *testing.T) {
+			rec := &eventtest.Recorder{Answer: func(context.Context, ce.Event, int) (*ce.Event, error) { return nil, errors.New("down") }}
+			s := setup{
+				conn:     eventtest.NATS(t),
+				triggers: map[string]string{"f": "  delivery: {retry: 5, backoffPolicy: exponential, backoffDelay: " + delay + "}"},
+				handlers: map[string]function.Handler{"f": rec},
+			}
+			r := open(t, s)
+			if err := r.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r.emit(t, eventtest.Event("a", "1"))
+			rec.Expect(t, eventtest.ID("1"))
+			shut(t, r)
+			again := &eventtest.Recorder{}
+			s.handlers = map[string]function.Handler{"f": again}
+			began := time.Now()
+			start(t, s)
+			if atOnce {
+				again.ExpectExactly(t, eventtest.ID("1"))
+				if took := time.Since(began); took > 1500*time.Millisecond {
+					t.Errorf("redelivered after %s, as if its wait had gone on", took)
+				}
+				return
+			}
+			time.Sleep(500 * time.Millisecond)
+			again.ExpectExactly(t)
+		})
+	}
+}

@@ -93,7 +93,8 @@ func (b *Broker) configure(ctx context.Context, r *route, wait time.Duration) (j
 // reclaim makes JetStream deliver again at once what a process that died had
 // in flight. Nobody else can be working on it, one process owns the stream; so
 // the acknowledgement wait is cut to nothing for the moment in which the server
-// looks for overdue deliveries. Events in back-off aren't due and keep waiting.
+// looks for overdue deliveries. Events in back-off for longer than ackWait aren't
+// due and keep waiting.
 func (b *Broker) reclaim(ctx context.Context) error {
 	var cut []*route
 	for _, r := range b.routes {
