@@ -113,7 +113,9 @@ type Outcome struct {
 // configuration.
 func Open(ctx context.Context, nc *nats.Conn, c Config) (*Store, error) {
 	c = c.withDefaults()
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(c.AckTimeout))
+	// The client's own limit would make Put fail where it should wait.
+	unlimited := int(c.InFlight/itemCost) + portionItems
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(c.AckTimeout), jetstream.WithPublishAsyncMaxPending(unlimited))
 	if err != nil {
 		return nil, fault.New("alerts: open", fault.Permanent, err)
 	}

@@ -20,6 +20,9 @@ const (
 	portionBytes = 4 << 20
 )
 
+// itemCost is what an alert takes on its way beside its text, in bytes.
+const itemCost = 4 << 10
+
 // Put stores items and returns one Outcome for each, in order. Concurrent Puts
 // share JetStream's writes.
 //
@@ -68,7 +71,7 @@ func (s *Store) portion(ctx context.Context, items []Item, outcomes []Outcome) {
 			continue
 		}
 		msgs[i] = m
-		size += int64(len(m.Data))
+		size += int64(len(m.Data)) + itemCost
 	}
 	size = min(size, s.cfg.InFlight)
 	if err := s.room.Acquire(ctx, size); err != nil {

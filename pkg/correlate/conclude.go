@@ -133,7 +133,8 @@ func (f *Fold) Findings() []finding.Finding {
 }
 
 // Changed reports whether next says anything that prev does not: other
-// findings, another verdict, other counts. Repetitions alone are no news.
+// findings, another verdict, other counts, another run. Repetitions alone are
+// no news.
 func Changed(prev, next finding.Result) bool {
 	for _, r := range []*finding.Result{&prev, &next} {
 		r.Revision, r.Counts.Duplicates = 0, 0
@@ -142,7 +143,7 @@ func Changed(prev, next finding.Result) bool {
 		}
 	}
 	return prev.Verdict != next.Verdict || prev.Counts != next.Counts || !slices.Equal(prev.Incomplete, next.Incomplete) ||
-		prev.Sandbox != next.Sandbox || !reflect.DeepEqual(identities(prev.Findings), identities(next.Findings))
+		prev.Sandbox != next.Sandbox || !prev.Finished.Equal(next.Finished) || !reflect.DeepEqual(identities(prev.Findings), identities(next.Findings))
 }
 
 // identities reduces findings to what makes a list of them a different one.

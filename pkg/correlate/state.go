@@ -34,7 +34,7 @@ type State struct {
 	Rejected string `json:"rejected,omitempty"` // why there will be no result
 	// Held is when the first alert came for a scan that nothing else was known of.
 	Held time.Time `json:"held,omitzero"`
-	// ExitHeld is when an exit came whose start was not known.
+	// ExitHeld is when an exit came before the start of its attempt.
 	ExitHeld time.Time `json:"exit_held,omitzero"`
 	// Orphaned is when the scan was given up as unknown and its alerts were
 	// reported as runtime alerts. They still join if it turns up.
@@ -76,15 +76,18 @@ func (s State) Apply(in Input, at time.Time) (State, bool) {
 		if s.Started != nil && !later(in.Started.Attempt, in.Started.At, s.Started.Attempt, s.Started.At) {
 			return s, false
 		}
-		s.Started, s.Lost, s.ExitHeld = in.Started, time.Time{}, time.Time{}
+		s.Started, s.Lost = in.Started, time.Time{}
+		if s.started() {
+			s.ExitHeld = time.Time{}
+		}
 	case in.Exited != nil:
 		if s.Exited != nil && !later(in.Exited.Attempt, in.Exited.At, s.Exited.Attempt, s.Exited.At) {
 			return s, false
 		}
-		if s.Exited == nil && s.Started == nil {
-			s.ExitHeld = at
-		}
 		s.Exited, s.Slim, s.Lost = bounded(in.Exited), false, time.Time{}
+		if s.ExitHeld = at; s.started() {
+			s.ExitHeld = time.Time{}
+		}
 	case in.Rejected != nil:
 		if s.Rejected != "" {
 			return s, false
@@ -113,11 +116,16 @@ func later(attempt int, at time.Time, than int, thanAt time.Time) bool {
 // Known reports whether anything but alerts was heard of the scan.
 func (s State) Known() bool { return s.Started != nil || s.Exited != nil || s.Rejected != "" }
 
+// started reports whether the start of the attempt that exited is known.
+func (s State) started() bool {
+	return s.Exited == nil || (s.Started != nil && s.Started.Attempt >= s.Exited.Attempt)
+}
+
 // Ended reports whether the scan has, or should have, a result.
 func (s State) Ended() bool {
 	switch {
 	case s.Exited != nil:
-		return s.Started != nil || s.ExitHeld.IsZero()
+		return s.ExitHeld.IsZero()
 	default:
 		return !s.Lost.IsZero() && s.Rejected == ""
 	}
