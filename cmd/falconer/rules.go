@@ -33,5 +33,8 @@ func loadRules(dir string) (*rules.Set, error) {
 		}
 		files = append(files, rules.File{Name: path.Base(name), Data: data})
 	}
+	if dir == "" {
+		files = append(files, rules.SensorOverrides())
+	}
 	return rules.Load(rules.SensorFields(), files...)
 }

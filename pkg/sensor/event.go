@@ -77,9 +77,10 @@ func (e *event) isOpen() bool {
 	return false
 }
 
-// opened reports whether an open succeeded with access that mask allows.
+// opened reports whether an open asked for one of the accesses, whether or not
+// it succeeded: Falco takes both from the flags.
 func (e *event) opened(reading, writing bool) bool {
-	if !e.isOpen() || e.r.Result < 0 {
+	if !e.isOpen() {
 		return false
 	}
 	switch e.r.Flags & unix.O_ACCMODE {

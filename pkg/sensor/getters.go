@@ -107,6 +107,12 @@ func onKinds(f func(e *event) string, kinds ...string) getter {
 
 func argumentGetters() map[int]getter {
 	name := func(e *event) string { return e.r.Path }
+	raw := func(e *event) string {
+		if e.r.Raw != "" {
+			return e.r.Raw
+		}
+		return e.r.Path
+	}
 	target := func(e *event) string { return e.r.Target }
 	fd := func(e *event) string { return strconv.FormatInt(e.r.FD, 10) }
 	return map[int]getter{
@@ -118,11 +124,11 @@ func argumentGetters() map[int]getter {
 		rules.EvtArgLinkpath: onKinds(name, "symlink"),
 		rules.EvtArgTarget:   onKinds(target, "symlink"),
 		rules.EvtArgMode:     onKinds(func(e *event) string { return modeText(e.r.Mode) }, "chmod", "fchmod"),
-		rules.EvtArgName:     onKinds(name, "open", "creat", "unlinkat", "memfd_create"),
+		rules.EvtArgName:     onKinds(raw, "open", "creat", "unlinkat", "memfd_create"),
 		rules.EvtArgNewpath:  onKinds(target, "rename", "link"),
 		rules.EvtArgOldpath:  onKinds(name, "rename", "link"),
 		rules.EvtArgPath:     onKinds(name, "unlink", "rmdir"),
-		rules.EvtArgNewfd:    onKinds(fd, "dup2", "dup3"),
+		rules.EvtArgNewfd:    onKinds(fd, "dup"),
 		rules.EvtArgPid:      onKinds(func(e *event) string { return strconv.Itoa(int(e.r.ChildTGID)) }, "ptrace", "process_vm"),
 		rules.EvtArgRequest:  onKinds(func(e *event) string { return ptraceRequest(e.r.Flags) }, "ptrace"),
 		rules.EvtArgRes:      text((*event).result),
@@ -198,6 +204,7 @@ func descriptorGetters() map[int]getter {
 		rules.FdType:      text(func(e *event) string { return fdTypes[e.fdChar()] }),
 		rules.FdTypeChar:  text((*event).fdChar),
 		rules.FdName:      text((*event).fdName),
+		rules.FdL4proto:   text(func(e *event) string { return e.r.Proto }),
 		rules.FdDirectory: text(func(e *event) string { return ifFile(e, path.Dir) }),
 		rules.FdFilename:  text(func(e *event) string { return ifFile(e, base) }),
 		rules.FdSip:       address(any), rules.FdSnet: address(any), rules.FdSport: port(any),
@@ -205,7 +212,7 @@ func descriptorGetters() map[int]getter {
 		rules.FdLip: address(local), rules.FdLnet: address(local), rules.FdLport: port(local),
 		rules.FsPathName:   text(func(e *event) string { return onSuccess(e, e.r.Path) }),
 		rules.FsPathSource: text(func(e *event) string { return e.pair(e.r.Path) }),
-		rules.FsPathTarget: text(func(e *event) string { return e.pair(e.r.Target) }),
+		rules.FsPathTarget: text(func(e *event) string { return e.pair(e.linked()) }),
 	}
 }
 
@@ -248,6 +255,14 @@ func (e *event) pair(p string) string {
 	return ""
 }
 
+// linked is the second path; what a symlink says is taken from where it stands.
+func (e *event) linked() string {
+	if strings.HasPrefix(e.r.Kind, "symlink") && e.r.Target != "" && !path.IsAbs(e.r.Target) {
+		return path.Join(path.Dir(e.r.Path), e.r.Target)
+	}
+	return e.r.Target
+}
+
 func onSuccess(e *event, s string) string {
 	if e.r.HasResult && e.r.Result < 0 {
 		return ""
@@ -255,11 +270,13 @@ func onSuccess(e *event, s string) string {
 	return s
 }
 
-var fdTypes = map[string]string{"f": "file", "4": "ipv4", "6": "ipv6", "u": "unix", "m": "memfd"}
+var fdTypes = map[string]string{"f": "file", "d": "directory", "4": "ipv4", "6": "ipv6", "u": "unix", "m": "memfd"}
 
 // fdChar is Falco's fd.typechar, "" where the event has no descriptor.
 func (e *event) fdChar() string {
 	switch {
+	case e.isOpen() && e.r.Flags&unix.O_DIRECTORY != 0:
+		return "d"
 	case e.isOpen():
 		return "f"
 	case e.r.Kind == "memfd_create":

@@ -27,15 +27,26 @@ type Process struct {
 	Memfd   bool // its binary lives in memory only
 	Stdio   []string
 	Exited  bool
+	program string   // its name when it was executed
 	images  []string // command lines before the last exec
 	manager bool     // the package manager itself, not yet a script of some package
 	placed  bool
 	place   ecosystem.Place
 }
 
-// CommandLine joins the arguments with blanks, as Falco does.
+// CommandLine is the program's name and its arguments, as in Falco's
+// proc.cmdline: what argv[0] claims does not show.
 func (p *Process) CommandLine() string {
-	line := strings.Join(p.Argv, " ")
+	if len(p.Argv) == 0 {
+		return ""
+	}
+	line := p.program
+	if line == "" {
+		line = path.Base(p.Argv[0])
+	}
+	if len(p.Argv) > 1 {
+		line += " " + strings.Join(p.Argv[1:], " ")
+	}
 	return line[:min(len(line), maxCommandLine)]
 }
 
@@ -137,7 +148,7 @@ func (t *table) exited(p *Process) {
 
 // fork is the child at its birth: its parent's image, and its parent's place.
 func (p *Process) fork(pid int32) *Process {
-	return &Process{PID: pid, Parent: p, Name: p.Name, Exe: p.Exe, Argv: p.Argv, Env: p.Env, Cwd: p.Cwd,
+	return &Process{PID: pid, Parent: p, Name: p.Name, program: p.program, Exe: p.Exe, Argv: p.Argv, Env: p.Env, Cwd: p.Cwd,
 		Upper: p.Upper, Memfd: p.Memfd, manager: p.manager, placed: p.placed, place: p.place}
 }
 
@@ -154,6 +165,7 @@ func (t *table) exec(p *Process, r *record.Record) {
 	if p.Name == "" {
 		p.Name = path.Base(r.Exe)
 	}
+	p.program = p.Name
 	if !p.manager || p.PID == 1 {
 		return
 	}

@@ -183,16 +183,22 @@ func TestIncomplete(t *testing.T) {
 	}
 }
 
-// TestFields checks that each declared field is either supplied or stands in
-// the list of those this sensor can't know.
+// TestFields checks that a field has values if, and only if, rules may have
+// conditions on it.
 func TestFields(t *testing.T) {
-	absent := map[string]bool{"evt.arg.backlog": true, "evt.arg.dirfd": true, "evt.arg.domain": true, "evt.arg.oldfd": true, "evt.arg.proto": true,
-		"evt.arg.size": true, "evt.arg.type": true, "proc.sid": true, "fd.cip": true, "fd.cnet": true, "fd.cport": true, "fd.l4proto": true,
-		"fd.sip.name": true, "k8s.ns.name": true, "k8s.pod.name": true}
 	for _, f := range rules.SensorFields().All() {
-		if got := sensor.Supplies(f.ID); got == absent[f.Name] {
-			t.Errorf("%s: supplied %v", f.Name, got)
+		if got := sensor.Supplies(f.ID); got == (f.Type == rules.None) {
+			t.Errorf("%s, a %s: supplied %v", f.Name, f.Type, got)
 		}
+	}
+}
+
+// TestNoSilentMiss refuses a condition on a field that never has a value.
+func TestNoSilentMiss(t *testing.T) {
+	text := strings.Replace(everyOpen, "evt.type = openat", "evt.type = connect and fd.cport = 1", 1)
+	_, err := rules.Load(rules.SensorFields(), rules.File{Name: "t.yaml", Data: []byte(text)})
+	if err == nil || !strings.Contains(err.Error(), "t.yaml:4") || !strings.Contains(err.Error(), "fd.cport") {
+		t.Errorf("got %v", err)
 	}
 }
 

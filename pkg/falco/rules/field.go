@@ -18,6 +18,7 @@ const (
 	Addr // an IP address, compared with addresses
 	Net  // an IP address, compared with networks in CIDR notation
 	Time // nanoseconds since the Unix epoch, printed as a time of day; not comparable
+	None // the source knows the name but never has a value: printed as <NA>; not comparable
 )
 
 // String names the type in error messages.
@@ -35,6 +36,8 @@ func (t Type) String() string {
 		return "network"
 	case Time:
 		return "time"
+	case None:
+		return "field without values here"
 	}
 	return "Type(" + strconv.Itoa(int(t)) + ")"
 }

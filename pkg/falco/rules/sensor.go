@@ -99,15 +99,16 @@ func SensorFields() *Table {
 	return NewTable(sensorEventTypes(), slices.Concat(eventFields(), processFields(), descriptorFields(), contextFields())...)
 }
 
-// sensorEventTypes are the calls the sensor reports, each when it returns;
-// execve and execveat only once they succeeded.
+// sensorEventTypes are the calls the sensor reports, each when it returns where
+// it can't block; execve stands for execveat too and is reported only once it
+// succeeded, clone for fork and vfork.
 func sensorEventTypes() []string {
 	return []string{
-		"execve", "execveat", "clone", "fork", "vfork", "procexit", "ptrace", "process_vm_readv", "process_vm_writev",
+		"execve", "execveat", "clone", "procexit", "ptrace", "process_vm_readv", "process_vm_writev",
 		"open", "openat", "openat2", "creat", "dup", "dup2", "dup3", "memfd_create",
 		"unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2",
 		"link", "linkat", "symlink", "symlinkat", "chmod", "fchmod", "fchmodat",
-		"socket", "connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg",
+		"connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg",
 		"mount", "init_module", "bpf", "setuid",
 	}
 }

@@ -58,11 +58,13 @@ type Record struct {
 	Result    int64
 
 	Path   string // absolute where the kernel could tell
+	Raw    string // as the process passed it, where that is another
 	Target string // second path: rename and link destination, symlink target
 	Flags  uint32
 	Mode   uint32
 	FD     int64
 	FDPath string // what FD refers to
+	Proto  string // "tcp", "udp", "raw", "icmp" for a socket
 	Addr   []byte // struct sockaddr as the process passed it
 	Data   []byte // first bytes of a send
 
@@ -124,6 +126,8 @@ const (
 	fChildTID
 	fChildTGID
 	fStatus
+	fRaw
+	fProto
 )
 
 // Append encodes r after b.
@@ -169,6 +173,8 @@ func (r *Record) Append(b []byte) []byte {
 	}
 	str(fPath, r.Path)
 	str(fTarget, r.Target)
+	str(fRaw, r.Raw)
+	str(fProto, r.Proto)
 	num(fFlags, int64(r.Flags))
 	num(fMode, int64(r.Mode))
 	num(fFD, r.FD)
@@ -282,6 +288,10 @@ func (r *Record) setBytes(num protowire.Number, v []byte) {
 		r.Path = string(v)
 	case fTarget:
 		r.Target = string(v)
+	case fRaw:
+		r.Raw = string(v)
+	case fProto:
+		r.Proto = string(v)
 	case fFDPath:
 		r.FDPath = string(v)
 	case fAddr:

@@ -14,7 +14,7 @@ import (
 func full() record.Record {
 	return record.Record{
 		Kind: "openat", TimeNS: 1795202629216752395, TID: 12, TGID: 11, PTGID: 1, UID: 1000, GID: 100, Cwd: "/a", Comm: "npm ci",
-		HasResult: true, Result: -2, Path: "/root/\xff\xfe", Target: "/b", Flags: 0x80000, Mode: 0o4755, FD: 7, FDPath: "socket:[3]",
+		HasResult: true, Result: -2, Path: "/root/\xff\xfe", Target: "/b", Raw: "../b", Proto: "tcp", Flags: 0x80000, Mode: 0o4755, FD: 7, FDPath: "socket:[3]",
 		Addr: []byte{2, 0, 1, 187, 10, 9, 8, 7}, Data: []byte("x\x00y"), Argv: []string{"sh", "", "-c"}, Env: []string{"A=b"},
 		Exe: "/bin/sh", ExeUpper: true, ExeMemfd: true, Stdio: []string{"", "/dev/null", "pipe:[1]"}, ChildTID: 13, ChildTGID: 14, Status: 256,
 	}

@@ -44,7 +44,7 @@ func filtered(r *record.Record) bool {
 	switch r.Kind {
 	case "open", "openat", "openat2", "creat":
 		return quietOpen(r)
-	case "dup2", "dup3":
+	case "dup", "dup2", "dup3":
 		return r.FD > 2 || r.Result < 0 || !inet(r.Addr)
 	case "sendto", "sendmsg", "sendmmsg", "accept", "accept4", "listen", "bind":
 		return !inet(r.Addr)

@@ -67,6 +67,7 @@ var points = []point{
 	{44, "sendto", enter, sendto},
 	{46, "sendmsg", enter, sendmsg},
 	{307, "sendmmsg", enter, sendmmsg},
+	{32, "dup", exit, dup},
 	{33, "dup2", exit, dup},
 	{292, "dup3", exit, dup},
 	{101, "ptrace", enter, ptrace},
@@ -214,16 +215,17 @@ func fdPath(t *kernel.Task, fd int32) string {
 }
 
 // opened fills in the path of an open: the file that was opened if it was, the
-// one that was asked for otherwise.
+// one that was asked for otherwise, and also where links made it another.
 func opened(t *kernel.Task, c *call, r *record.Record, dirfd int32, addr hostarch.Addr) {
-	if r.Result >= 0 {
-		r.FD = r.Result
-		r.Path = fdPath(t, int32(r.Result))
-		if r.Path != "" {
-			return
-		}
+	asked := pathArg(t, dirfd, addr)
+	r.Path = asked
+	if r.Result < 0 {
+		return
 	}
-	r.Path = pathArg(t, dirfd, addr)
+	r.FD = r.Result
+	if real := fdPath(t, int32(r.Result)); real != "" && real != asked {
+		r.Path, r.Raw = real, asked
+	}
 }
 
 func open(dir, name, flags, mode int) describe {
@@ -299,16 +301,16 @@ func memfdCreate(t *kernel.Task, c *call, r *record.Record) {
 func descriptor(t *kernel.Task, c *call, r *record.Record) {
 	r.FD = int64(c.Args[0].Int())
 	r.FDPath = fdPath(t, c.Args[0].Int())
-	r.Addr = localAddress(t, c.Args[0].Int())
+	r.Addr, r.Proto = localAddress(t, c.Args[0].Int()), protocol(t, c.Args[0].Int())
 }
 
 func address(t *kernel.Task, c *call, r *record.Record) {
-	r.FD = int64(c.Args[0].Int())
+	r.FD, r.Proto = int64(c.Args[0].Int()), protocol(t, c.Args[0].Int())
 	r.Addr, _ = syscalls.CaptureAddress(t, c.ptr(1), c.Args[2].Uint())
 }
 
 func sendto(t *kernel.Task, c *call, r *record.Record) {
-	r.FD = int64(c.Args[0].Int())
+	r.FD, r.Proto = int64(c.Args[0].Int()), protocol(t, c.Args[0].Int())
 	if c.ptr(4) != 0 {
 		r.Addr, _ = syscalls.CaptureAddress(t, c.ptr(4), c.Args[5].Uint())
 	} else {
@@ -320,7 +322,7 @@ func sendto(t *kernel.Task, c *call, r *record.Record) {
 // sendmsg reads the first buffer of struct msghdr (sendmsg(2)): name, namelen,
 // iov, iovlen at offsets 0, 8, 16, 24.
 func sendmsg(t *kernel.Task, c *call, r *record.Record) {
-	r.FD = int64(c.Args[0].Int())
+	r.FD, r.Proto = int64(c.Args[0].Int()), protocol(t, c.Args[0].Int())
 	messageHeader(t, c.ptr(1), r)
 	if len(r.Addr) == 0 {
 		r.Addr = peerAddress(t, c.Args[0].Int())
@@ -353,8 +355,9 @@ func bytesArg(t *kernel.Task, addr hostarch.Addr, size uint) []byte {
 	return b[:n]
 }
 
+// dup reports the new descriptor and what it refers to.
 func dup(t *kernel.Task, c *call, r *record.Record) {
-	r.FD = int64(c.Args[1].Int())
+	r.FD = r.Result
 	r.FDPath = fdPath(t, c.Args[0].Int())
 	r.Addr = peerAddress(t, c.Args[0].Int())
 }
