@@ -61,7 +61,10 @@ type Config struct {
 	Replicas int           // copies in a cluster; 0 means 1
 }
 
-// Ledger is a ledger in a JetStream key-value bucket, "scans". It is safe for
+// bucket is the key-value bucket's name.
+const bucket = "scan-ledger"
+
+// Ledger is a ledger in a JetStream key-value bucket. It is safe for
 // concurrent use, by several processes too.
 type Ledger struct {
 	scans  jetstream.KeyValue
@@ -71,12 +74,12 @@ type Ledger struct {
 // Open opens the ledger, creating its bucket where there is none.
 func Open(ctx context.Context, js jetstream.JetStream, c Config) (*Ledger, error) {
 	scans, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: "scans", Description: "what became of each scan", TTL: c.Keep, Storage: jetstream.FileStorage, Replicas: max(c.Replicas, 1),
+		Bucket: bucket, Description: "what became of each scan", TTL: c.Keep, Storage: jetstream.FileStorage, Replicas: max(c.Replicas, 1),
 	})
 	if err != nil {
 		return nil, fault.New("ledger: open", fault.Transient, err)
 	}
-	stream, err := js.Stream(ctx, "KV_scans")
+	stream, err := js.Stream(ctx, "KV_"+bucket)
 	if err != nil {
 		return nil, fault.New("ledger: open", fault.Transient, err)
 	}
