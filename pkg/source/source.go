@@ -3,9 +3,9 @@
 // nobody vouches for.
 //
 // Guarantees:
-//   - Pack is deterministic: with the same Go release, the same files make the
-//     same bytes and therefore
-//     the same digest, whoever owns them and whenever they were touched.
+//   - Pack is deterministic: built with the same Go release, the same files
+//     make the same bytes and therefore the same digest, whoever owns them and
+//     whenever they were touched.
 //   - What Pack leaves out on purpose (secrets, version history, installed
 //     dependencies) it names, with the reason.
 //   - Unpack never writes outside the directory it is given, leaves nothing
