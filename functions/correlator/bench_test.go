@@ -73,9 +73,12 @@ func stamped(id scan.ID, n int) string {
 		n, n%5, time.Now().UTC().Format(time.RFC3339Nano), n, id, n%20, strings.Repeat("memory=/system.slice ", 48))
 }
 
+// cpu is the CPU time of this process so far.
 func cpu() time.Duration {
 	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 

@@ -45,9 +45,22 @@ func NewNotifier(s *Store, e function.Emitter, now func() time.Time, log *slog.L
 	return &Notifier{store: s, emitter: e, now: now, log: log}
 }
 
-// Run announces until ctx ends. It returns an error only if the consumer can't
-// be set up.
+// Run announces until ctx ends, then it returns nil. What keeps it from
+// announcing is logged, and tried again.
 func (n *Notifier) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if err := n.run(ctx); err != nil && ctx.Err() == nil {
+			n.log.Error("alerts are stored, but not announced at the moment", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(backoffMax):
+			}
+		}
+	}
+	return nil
+}
+
+func (n *Notifier) run(ctx context.Context) error {
 	consumer, err := n.store.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable: "notify", AckPolicy: jetstream.AckExplicitPolicy, AckWait: RedeliverAfter,
 		HeadersOnly: true, MaxAckPending: 2 * windowAlerts, MaxDeliver: -1,

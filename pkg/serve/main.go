@@ -38,7 +38,8 @@ type Deps struct {
 // Main runs a function as a process of its own, as Knative Serving starts it.
 // It reads PORT (default 8080), K_SINK, NATS_URL and LOG_LEVEL, serves the
 // handler with metrics, trace and recovery around it, and exits with status 1
-// if it can't.
+// if it can't. A handler that is an http.Handler too serves its requests
+// itself.
 func Main(name string, build func(Deps) (function.Handler, error)) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -75,13 +76,16 @@ func run(ctx context.Context, name string, env func(string) string, build func(D
 	if err != nil {
 		return err
 	}
-	h = function.Chain(h, meter.Metrics(name), function.Trace(), function.Recover())
+	handler, ok := h.(http.Handler)
+	if !ok {
+		handler = Handler(function.Chain(h, meter.Metrics(name), function.Trace(), function.Recover()), Options{Log: d.Log})
+	}
 	port := env("PORT")
 	if port == "" {
 		port = "8080"
 	}
 	return Run(ctx, Config{
-		Addr: ":" + port, Handler: Handler(h, Options{Log: d.Log}), Metrics: d.Metrics, Log: d.Log,
+		Addr: ":" + port, Handler: handler, Metrics: d.Metrics, Log: d.Log,
 		Ready: func(context.Context) error { return connected(d.NATS) },
 	})
 }
