@@ -12,6 +12,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/falco"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/sandbox"
+	"github.com/falconer-sec/falconer/pkg/sandbox/home"
 )
 
 // Where things are inside the sandbox. They look like a build machine's.
@@ -41,7 +42,7 @@ func newBundle(dir string, s sandbox.Spec, recipe ecosystem.Recipe, tools toolch
 	if err := b.populateEtc(); err != nil {
 		return b, fault.New(op, fault.Transient, err)
 	}
-	if err := b.populateHome(); err != nil {
+	if err := home.Write(filepath.Join(b.root, homeDir)); err != nil {
 		return b, fault.New(op, fault.Transient, err)
 	}
 	cwd := filepath.Join(workDir, filepath.FromSlash(s.Project.Root))

@@ -12,7 +12,6 @@ package gvisor
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -26,6 +25,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/sandbox"
 	"github.com/falconer-sec/falconer/pkg/sandbox/gvisor/runtime"
+	"github.com/falconer-sec/falconer/pkg/sandbox/output"
 	"github.com/falconer-sec/falconer/pkg/sensor"
 )
 
@@ -146,14 +146,14 @@ func (d *Driver) run(ctx context.Context, dir string, s sandbox.Spec, setting ec
 	if err := os.WriteFile(filepath.Join(dir, "session.json"), session, 0o600); err != nil {
 		return sandbox.Report{}, fault.New("gvisor: trace session", fault.Transient, err)
 	}
-	output := newOutput(s.Limits.OutputBytes, s.Progress)
-	p := &process{program: d.c.Program, args: d.arguments(dir, id, s), dir: dir, id: id, output: output, limits: s.Limits, log: d.c.Log, alive: watch.Alive}
+	out := output.New(s.Limits.OutputBytes, s.Progress)
+	p := &process{program: d.c.Program, args: d.arguments(dir, id, s), dir: dir, id: id, output: out, limits: s.Limits, log: d.c.Log, alive: watch.Alive}
 	end, err := p.run(ctx)
 	if err != nil {
 		return sandbox.Report{}, err
 	}
 	summary := collect(watched, stopSensor)
-	return d.report(s, id, end, summary, output), nil
+	return d.report(s, id, end, summary, out), nil
 }
 
 // collect waits for the sensor to read what is left in its socket.
@@ -205,17 +205,17 @@ func (d *Driver) arguments(dir, id string, s sandbox.Spec) []string {
 }
 
 // report joins how the sandbox ended with what the sensor saw.
-func (d *Driver) report(s sandbox.Spec, id string, end ending, sum sensor.Summary, out *output) sandbox.Report {
+func (d *Driver) report(s sandbox.Spec, id string, end ending, sum sensor.Summary, out *output.Output) sandbox.Report {
 	r := sandbox.Report{
 		Sandbox:      finding.Sandbox{Kind: "gvisor", Isolation: isolationInWords, ExitCode: end.code, Reason: end.reason, Detail: end.detail},
 		Container:    id,
 		Incomplete:   append(end.incomplete, sum.Incomplete...),
 		SensorEvents: sum.Events, SensorDropped: sum.Dropped,
 		AlertsStored: sum.Stored, AlertsCapped: sum.Capped,
-		OutputBytes: out.total(), Log: out.tail(),
+		OutputBytes: out.Total(), Log: out.Tail(),
 	}
 	if s.Evidence != "" {
-		if err := out.save(filepath.Join(s.Evidence, "output.log")); err != nil {
+		if err := out.Save(filepath.Join(s.Evidence, "output.log")); err != nil {
 			r.Incomplete = append(r.Incomplete, "the installer's output could not be saved: "+err.Error())
 		}
 	}
@@ -227,5 +227,3 @@ func removeAll(dir string, log *slog.Logger) {
 		log.Error("a sandbox's directory stays behind", "dir", dir, "error", err)
 	}
 }
-
-var _ io.Writer = (*output)(nil)

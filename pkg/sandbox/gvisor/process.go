@@ -18,6 +18,7 @@ import (
 
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/sandbox"
+	"github.com/falconer-sec/falconer/pkg/sandbox/output"
 )
 
 // process is one run of runsc.
@@ -26,7 +27,7 @@ type process struct {
 	args    []string // argv, the first is runtime.Name
 	dir     string
 	id      string
-	output  *output
+	output  *output.Output
 	limits  sandbox.Limits
 	log     *slog.Logger
 	// alive reports whether the sandbox has begun to run; until then a failure
@@ -70,7 +71,7 @@ func (p *process) run(ctx context.Context) (ending, error) {
 	defer p.sweep()
 	e, werr := p.wait(ctx, cmd, done)
 	if werr != nil && !p.alive() {
-		return ending{}, fault.Errorf(fault.Transient, "gvisor: the sandbox did not start: %v: %s", werr, lastLine(p.output.tail()))
+		return ending{}, fault.Errorf(fault.Transient, "gvisor: the sandbox did not start: %v: %s", werr, p.output.LastLine())
 	}
 	return e, nil
 }
@@ -155,11 +156,11 @@ func (p *process) ended(cmd *exec.Cmd, cut ending, err error) (ending, error) {
 		why := fmt.Sprintf("the sandbox was killed from outside (signal %s)", status.Signal())
 		return ending{code: 128 + int(status.Signal()), reason: "lost", detail: why, incomplete: []string{why}}, errors.New(why)
 	case code == 128:
-		why := "the sandbox failed: " + lastLine(p.output.tail())
+		why := "the sandbox failed: " + p.output.LastLine()
 		return ending{code: code, reason: "lost", detail: why, incomplete: []string{why}}, errors.New(why)
 	case code != 0:
 		why := fmt.Sprintf("the install failed with exit code %d", code)
-		return ending{code: code, reason: "failed", detail: why, incomplete: []string{why + ": " + lastLine(p.output.tail())}}, nil
+		return ending{code: code, reason: "failed", detail: why, incomplete: []string{why + ": " + p.output.LastLine()}}, nil
 	}
 	return ending{reason: "completed"}, nil
 }
@@ -207,7 +208,7 @@ func processesNaming(dir string) []int {
 
 // overLimit says which limit the run exceeds, "" for none.
 func (p *process) overLimit() string {
-	if p.output.total() > maxOutput {
+	if p.output.Total() > maxOutput {
 		return fmt.Sprintf("more than %d bytes of output", int64(maxOutput))
 	}
 	if used := p.usedMemory(); used > p.limits.MemoryBytes {
@@ -271,10 +272,4 @@ func residentSize(kernel string) int64 {
 	}
 	pages, _ := strconv.ParseInt(fields[1], 10, 64)
 	return pages * int64(os.Getpagesize())
-}
-
-func lastLine(s string) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	l := lines[len(lines)-1]
-	return l[:min(len(l), maxLine)]
 }

@@ -1,15 +1,19 @@
-package gvisor
+// Package home makes up a developer's home directory for a sandbox: what a
+// thief looks for is there, and every credential is random and opens nothing.
+package home
 
 import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
-// populateHome gives the sandbox's user what a developer's home holds. Every
-// credential is made up for this one run and opens nothing.
-func (b bundle) populateHome() error {
+// Write fills dir with files that are made up anew at each call, readable by
+// their owner only. It makes dir where it does not exist.
+func Write(dir string) error {
 	files := map[string]string{
 		".bashrc":                 "# ~/.bashrc\nexport EDITOR=vi\nalias ll='ls -l'\n",
 		".profile":                "# ~/.profile\n[ -n \"$BASH_VERSION\" ] && . \"$HOME/.bashrc\"\n",
@@ -27,7 +31,11 @@ func (b bundle) populateHome() error {
 		".gnupg/private-keys.gpg": b64(600) + "\n",
 	}
 	for name, text := range files {
-		if err := b.write("root/"+name, 0o600, "%s", text); err != nil {
+		at := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(at, []byte(text), 0o600); err != nil {
 			return err
 		}
 	}
