@@ -3,6 +3,7 @@ package falcogate
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -10,9 +11,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/falconer-sec/falconer/pkg/alerts"
 	"github.com/falconer-sec/falconer/pkg/falco"
+	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/natsd"
 )
 
@@ -136,4 +140,65 @@ func TestCaptures(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("not stored: %v", want)
 	}
+}
+
+// TestStoreFull fills the disk that JetStream may use: the gate says 503, and
+// what it said 202 to is stored.
+func TestStoreFull(t *testing.T) {
+	store := open(t, alerts.Config{MaxBytes: 32 << 10})
+	g, reg := gate(t, store, Config{})
+	accepted, refused := 0, 0
+	for n := range 400 {
+		w := httptest.NewRecorder()
+		g.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", bytes.NewReader([]byte(alertJSON(n)))))
+		switch w.Code {
+		case http.StatusAccepted:
+			accepted++
+		case http.StatusServiceUnavailable:
+			refused++
+		default:
+			t.Fatalf("status %d: %s", w.Code, w.Body)
+		}
+	}
+	totals, err := store.Totals(t.Context(), "alerts.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := 0
+	for _, n := range totals {
+		stored += int(n)
+	}
+	if refused == 0 || stored != accepted {
+		t.Errorf("%d accepted, %d stored, %d refused", accepted, stored, refused)
+	}
+	got := counts(t, reg)
+	balanced(t, got)
+	if got["failed"] != refused || got["stored"] != accepted {
+		t.Errorf("counted %v", got)
+	}
+}
+
+// stuck is a Store that never answers.
+type stuck struct{}
+
+func (stuck) Put(ctx context.Context, items []alerts.Item) ([]alerts.Outcome, error) {
+	<-ctx.Done()
+	out := make([]alerts.Outcome, len(items))
+	for i := range out {
+		out[i].Err = ctx.Err()
+	}
+	return out, fault.New("store", fault.Transient, ctx.Err())
+}
+
+func TestStoreStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, reg := gate(t, stuck{}, Config{})
+		begin := time.Now()
+		w := httptest.NewRecorder()
+		g.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", bytes.NewReader([]byte(alertJSON(1)))))
+		if w.Code != http.StatusServiceUnavailable || time.Since(begin) != DefaultTimeout {
+			t.Errorf("status %d after %s", w.Code, time.Since(begin))
+		}
+		balanced(t, counts(t, reg))
+	})
 }

@@ -1,0 +1,106 @@
+package correlator
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+
+	"github.com/falconer-sec/falconer/pkg/alerts"
+	"github.com/falconer-sec/falconer/pkg/event"
+	"github.com/falconer-sec/falconer/pkg/falco"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata with what the correlator emits")
+
+// TestEvents plays testdata/*.txtar. "in" has one JSON object a line: an event
+// ({"type", "data"}), an alert that is stored and announced ({"alert"}), or a
+// sweep after a time ({"sweep": "1h"}). "out" is what was emitted.
+func TestEvents(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no testdata", err)
+	}
+	for _, path := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := map[string]*txtar.File{}
+			for i := range archive.Files {
+				files[archive.Files[i].Name] = &archive.Files[i]
+			}
+			r := newRig(t, alerts.Config{})
+			lines := bufio.NewScanner(bytes.NewReader(files["in"].Data))
+			for lines.Scan() {
+				r.play(lines.Bytes())
+			}
+			got := r.transcript()
+			if *update {
+				files["out"].Data = []byte(got)
+				if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(string(files["out"].Data), got); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+// play does what one line of a txtar file says.
+func (r *rig) play(line []byte) {
+	r.t.Helper()
+	if len(bytes.TrimSpace(line)) == 0 {
+		return
+	}
+	var step struct {
+		Type  string          `json:"type"`
+		Data  json.RawMessage `json:"data"`
+		Alert json.RawMessage `json:"alert"`
+		Sweep string          `json:"sweep"`
+	}
+	r.must(json.Unmarshal(line, &step))
+	switch {
+	case step.Sweep != "":
+		d, err := time.ParseDuration(step.Sweep)
+		r.must(err)
+		r.mu.Lock()
+		r.now = r.now.Add(d)
+		r.mu.Unlock()
+		r.must(r.c.Sweep(r.t.Context(), r.clock()))
+	case len(step.Alert) > 0:
+		a, err := falco.Decode(step.Alert)
+		r.must(err)
+		r.must(r.handle(event.FalcoAlert, r.put(a)))
+	default:
+		r.must(r.handle(step.Type, step.Data))
+	}
+}
+
+// transcript is all that was emitted, for a person to read.
+func (r *rig) transcript() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var b strings.Builder
+	for _, e := range r.sent {
+		var data bytes.Buffer
+		if err := json.Indent(&data, e.Data(), "", "  "); err != nil {
+			r.t.Fatal(err)
+		}
+		fmt.Fprintf(&b, "%s %s\nid %s\n%s\n", e.Type(), e.Subject(), e.ID(), data.Bytes())
+	}
+	return b.String()
+}
