@@ -72,11 +72,7 @@ func (s *store) index(entries ...indexEntry) error {
 		b.WriteString("\n" + hex.EncodeToString(sum[:]) + "\t")
 		b.Write(line)
 	}
-	at := s.bucketPath(entries[0].Key)
-	if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
-		return err
-	}
-	return os.WriteFile(at, b.Bytes(), 0o600)
+	return writeFile(s.bucketPath(entries[0].Key), b.Bytes())
 }
 
 // maxBucket bounds an index file that is read, in bytes.

@@ -1,8 +1,8 @@
 package registry
 
 import (
-	"bytes"
 	"context"
+	"crypto/sha512"
 	"errors"
 	"fmt"
 	"net/url"
@@ -137,25 +137,30 @@ func (f *filling) documents(pins []pin) error {
 			byName[p.name][p.version] = f.got[i].digest.String()
 		}
 	}
+	var g errgroup.Group
+	g.SetLimit(concurrency)
 	for name, versions := range byName {
-		doc, err := pinnedPackument(name, f.base, versions)
-		if err != nil {
-			return err
-		}
-		d, size, err := f.view.put(context.Background(), bytes.NewReader(doc), nil, int64(len(doc)))
-		if err != nil {
-			return err
-		}
-		var entries []indexEntry
-		for _, accept := range packumentAccepts {
-			at := strings.TrimSuffix(f.base, "/") + Request{Name: name}.Path()
-			entries = append(entries, newIndexEntry(at, accept, "application/json", d, size, f.m.now()))
-		}
-		if err := f.view.index(entries...); err != nil {
-			return err
-		}
+		g.Go(func() error { return f.document(name, versions) })
 	}
-	return nil
+	return g.Wait()
+}
+
+func (f *filling) document(name string, versions map[string]string) error {
+	doc, err := pinnedPackument(name, f.base, versions)
+	if err != nil {
+		return err
+	}
+	sum := sha512.Sum512(doc)
+	d := digest{"sha512", string(sum[:])}
+	if err := writeFile(f.view.path(d), doc); err != nil {
+		return err
+	}
+	at := strings.TrimSuffix(f.base, "/") + Request{Name: name}.Path()
+	var entries []indexEntry
+	for _, accept := range packumentAccepts {
+		entries = append(entries, newIndexEntry(at, accept, "application/json", d, int64(len(doc)), f.m.now()))
+	}
+	return f.view.index(entries...)
 }
 
 // outcome turns what happened to each pin into the result.
@@ -163,14 +168,14 @@ func (f *filling) outcome(pins []pin) (Prefetched, error) {
 	var log fetchLog
 	var missing []string
 	var transient error
-	var bytes int64
+	var total int64
 	for i, p := range pins {
 		c, err := f.got[i], f.errs[i]
 		entry := finding.Fetch{Name: p.name, Version: p.version, Size: c.size, Cached: c.cached}
 		if err != nil {
 			entry.Refused = err.Error()
 		} else {
-			entry.Integrity, bytes = c.digest.String(), bytes+c.size
+			entry.Integrity, total = c.digest.String(), total+c.size
 		}
 		log.fetch(entry)
 		switch {
@@ -188,7 +193,7 @@ func (f *filling) outcome(pins []pin) (Prefetched, error) {
 			log.problem(p.String() + ": " + err.Error())
 		}
 	}
-	out := Prefetched{Bytes: bytes}
+	out := Prefetched{Bytes: total}
 	out.Fetches, out.Unlisted, out.Problems = log.list()
 	if len(missing) > 0 {
 		return out, fault.Errorf(fault.Permanent, "registry: %d archives are missing: %s: %w", len(missing), enumerate(missing), ErrOffline)

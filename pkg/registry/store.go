@@ -105,17 +105,38 @@ func (s *store) put(ctx context.Context, r io.Reader, want []digest, limit int64
 // adopt moves a finished file of this store's tmp folder into place.
 func (s *store) adopt(tmp string, d digest) error {
 	to := s.path(d)
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+	if err := makeDir(filepath.Dir(to)); err != nil {
 		return err
 	}
 	return os.Rename(tmp, to)
+}
+
+// makeDir is os.MkdirAll with fewer calls where the folder is new and its
+// parent is there, which is the usual case in a cache.
+func makeDir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.MkdirAll(dir, 0o700)
+	}
+	return err
+}
+
+// writeFile writes a file that nobody else writes, with its folders.
+func writeFile(name string, b []byte) error {
+	if err := makeDir(filepath.Dir(name)); err != nil {
+		return err
+	}
+	return os.WriteFile(name, b, 0o600)
 }
 
 // link makes d of s appear in the store to, without copying if both are on one
 // file system.
 func (s *store) link(to *store, d digest) error {
 	dst := to.path(d)
-	if err := os.MkdirAll(filepath.Dir(dst), 0o700); err != nil {
+	if err := makeDir(filepath.Dir(dst)); err != nil {
 		return err
 	}
 	err := os.Link(s.path(d), dst)
