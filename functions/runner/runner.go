@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -173,6 +174,11 @@ func (r *Runner) prepare(ctx context.Context, req scan.Request, dir string) (eco
 	}
 	if project.Digest != req.Digest {
 		return ecosystem.Project{}, nil, fault.Errorf(fault.Permanent, "runner: %s has digest %s, the request says %s", project.Lockfile, project.Digest, req.Digest)
+	}
+	for _, name := range manager.Recipe(project, ecosystem.Setting{}).Withhold {
+		if err := root.RemoveAll(path.Join(project.Root, name)); err != nil {
+			return ecosystem.Project{}, nil, fault.New("runner: withhold "+name, fault.Transient, err)
+		}
 	}
 	return project, manager, nil
 }
