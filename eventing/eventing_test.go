@@ -69,7 +69,7 @@ func TestRouting(t *testing.T) {
 		event.SandboxExited: {"correlator"},
 		event.ScanFinished:  {"reporter"},
 		event.ScanAmended:   {"reporter"},
-		event.ScanRejected:  {"reporter"},
+		event.ScanRejected:  {"correlator", "reporter"},
 		event.RuntimeAlert:  nil,
 	}
 	set := load(t)

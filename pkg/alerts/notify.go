@@ -18,7 +18,7 @@ import (
 // Bounds of a Notifier.
 const (
 	// Window is the least time between two announcements of the same scan.
-	Window = 5 * time.Millisecond
+	Window = 2 * time.Millisecond
 	// RedeliverAfter is how long the announcements of a killed process wait
 	// for another one.
 	RedeliverAfter = 5 * time.Second

@@ -53,6 +53,9 @@ func subjectTotals(ctx context.Context, stream jetstream.Stream, filter string) 
 // stops at fn's first error and returns it. Its cost is the same however many
 // scans the stream holds.
 func (s *Store) Get(ctx context.Context, seqs []uint64, fn func(Entry) error) error {
+	if len(seqs) == 1 { // the most frequent case, at half the cost
+		return s.getOne(ctx, seqs[0], fn)
+	}
 	for part := range slices.Chunk(seqs, getBatch) {
 		requests := make([]request, len(part))
 		for i, seq := range part {
@@ -63,6 +66,32 @@ func (s *Store) Get(ctx context.Context, seqs []uint64, fn func(Entry) error) er
 		}
 	}
 	return nil
+}
+
+func (s *Store) getOne(ctx context.Context, seq uint64, fn func(Entry) error) error {
+	const op = "alerts: read"
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.AckTimeout)
+	defer cancel()
+	b, err := json.Marshal(request{Seq: seq})
+	if err != nil {
+		return fault.New(op, fault.Permanent, err)
+	}
+	m, err := s.nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+s.cfg.Stream, b)
+	if err != nil {
+		return fault.New(op, fault.Transient, err)
+	}
+	switch status := m.Header.Get("Status"); status {
+	case "":
+		e, err := entry(m)
+		if err != nil {
+			return err
+		}
+		return fn(e)
+	case statusNotFound:
+		return nil
+	default:
+		return fault.Errorf(fault.Transient, "%s: JetStream answered %s %s", op, status, m.Header.Get("Description"))
+	}
 }
 
 // Read reads all alerts that subject, an exact one, holds from sequence from
