@@ -13,7 +13,7 @@ import (
 )
 
 // functions are the Services that exist.
-var functions = []string{"correlator", "deadletter", "falcogate", "gitlabhook", "planner", "reporter", "runner"}
+var functions = []string{"api", "correlator", "deadletter", "falcogate", "gitlabhook", "planner", "reporter", "runner"}
 
 func load(t *testing.T) *trigger.Set {
 	t.Helper()
@@ -63,13 +63,13 @@ func TestEventTypesAreThoseOfTheCode(t *testing.T) {
 func TestRouting(t *testing.T) {
 	want := map[string][]string{
 		event.RepoPush:      {"planner"},
-		event.ScanRequested: {"runner"},
-		event.ScanStarted:   {"correlator"},
+		event.ScanRequested: {"api", "runner"},
+		event.ScanStarted:   {"api", "correlator"},
 		event.FalcoAlert:    {"correlator"},
 		event.SandboxExited: {"correlator"},
-		event.ScanFinished:  {"reporter"},
-		event.ScanAmended:   {"reporter"},
-		event.ScanRejected:  {"correlator", "reporter"},
+		event.ScanFinished:  {"api", "reporter"},
+		event.ScanAmended:   {"api", "reporter"},
+		event.ScanRejected:  {"api", "correlator", "reporter"},
 		event.RuntimeAlert:  nil,
 	}
 	set := load(t)

@@ -20,8 +20,11 @@ import (
 	"github.com/falconer-sec/falconer/functions/correlator"
 	"github.com/falconer-sec/falconer/functions/deadletter"
 	"github.com/falconer-sec/falconer/functions/planner"
+	"github.com/falconer-sec/falconer/functions/reporter"
 	"github.com/falconer-sec/falconer/functions/runner"
 	"github.com/falconer-sec/falconer/pkg/alerts"
+	"github.com/falconer-sec/falconer/pkg/api"
+	"github.com/falconer-sec/falconer/pkg/api/ledger"
 	"github.com/falconer-sec/falconer/pkg/broker"
 	"github.com/falconer-sec/falconer/pkg/correlate/kv"
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
@@ -71,6 +74,7 @@ type node struct {
 	alerts  *alerts.Store
 	results *results.Store
 	letters *deadletter.Store
+	ledger  *ledger.Ledger
 	planner planner.Planner
 	join    *correlator.Correlator
 	notify  *alerts.Notifier
@@ -122,11 +126,14 @@ func (n *node) openState(ctx context.Context) error {
 	if n.letters, err = deadletter.New(ctx, n.nc); err != nil {
 		return err
 	}
+	if n.ledger, err = ledger.Open(ctx, js, ledger.Config{Keep: 90 * 24 * time.Hour}); err != nil {
+		return err
+	}
 	topology, err := trigger.Load(eventing.FS)
 	if err != nil {
 		return err
 	}
-	n.broker, err = broker.New(ctx, broker.Config{Conn: n.nc, Name: trigger.Broker{Namespace: "falconer", Name: "default"},
+	n.broker, err = broker.New(ctx, broker.Config{Conn: n.nc, Name: trigger.Broker{Namespace: eventing.Namespace, Name: eventing.Broker},
 		Triggers: topology, Log: n.c.log, Metrics: n.metrics})
 	return err
 }
@@ -164,7 +171,8 @@ func (n *node) subscribe(ctx context.Context) error {
 		{planner.Name, &planner.Function{Planner: n.planner, Fetcher: planner.LocalArchives(c.archives), Emitter: n.broker, Now: time.Now, Log: c.log}, 2},
 		{runner.Name, run, c.parallel},
 		{correlator.Name, n.join, 16},
-		{"reporter", c.reporter, 4},
+		{reporter.Name, c.reporter, 4},
+		{api.Name, n.ledger, 4},
 		{"deadletter", letters, 4},
 	} {
 		n.broker.Subscribe(f.name, function.Chain(f.handler, meter.Metrics(f.name), function.Trace(), function.Recover()), broker.Concurrency(f.concurrency))

@@ -160,7 +160,7 @@ func (r *Runner) prepare(ctx context.Context, req scan.Request, dir string) (eco
 		return ecosystem.Project{}, nil, err
 	}
 	defer archive.Close()
-	if _, err := source.Unpack(ctx, archive, dir, source.Limits{}, source.StripTop()); err != nil {
+	if _, err := source.Unpack(ctx, archive, dir, source.Limits{}); err != nil {
 		return ecosystem.Project{}, nil, err
 	}
 	root, err := os.OpenRoot(dir)

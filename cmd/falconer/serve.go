@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"github.com/falconer-sec/falconer/eventing"
+	"github.com/falconer-sec/falconer/functions/falcogate"
+	"github.com/falconer-sec/falconer/functions/gitlabhook"
+	"github.com/falconer-sec/falconer/functions/reporter"
+	"github.com/falconer-sec/falconer/pkg/api"
+	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/function"
+	"github.com/falconer-sec/falconer/pkg/serve"
+)
+
+// serveFlags are the command line of `falconer serve`.
+type serveFlags struct {
+	common     commonFlags
+	listen     string
+	data       string
+	syncAlways bool
+	parallel   int
+	resultsDir string
+	reportURL  string
+	archives   string
+}
+
+// closeGrace is what running handlers get at shutdown; a scan under way is cut
+// off after it, and run again at the next start.
+const closeGrace = 5 * time.Second
+
+func (a *app) serveCommand() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Wait for pushes, alerts and uploads, and scan",
+		Long: `Serve runs all functions on one HTTP port:
+
+  POST /falconer/default     the broker's CloudEvents ingress
+  POST /falco                Falcosidekick's alerts
+  POST /gitlab/webhook       GitLab's push webhook
+       /api/v1/...           the scan API
+  GET  /healthz /readyz /metrics
+
+Secrets come from the environment, or from files that NAME_FILE variables name (several, separated by white space):
+  FALCONER_GITLAB_WEBHOOK_TOKEN   what GitLab sends as X-Gitlab-Token; without one webhooks are refused
+  FALCONER_API_TOKEN              bearer token of the API and the ingress; without one only this machine is served
+  FALCONER_FALCO_TOKEN            bearer token of /falco; without one only this machine is served
+  FALCONER_REPORT_TOKEN           bearer token sent to --report-webhook
+  FALCONER_SOURCE_DIR             where the sources of pushes are: PROJECT/SHA.tar.gz (see --archives)`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), f) },
+	}
+	fl := cmd.Flags()
+	f.common.register(fl)
+	fl.StringVar(&f.listen, "listen", "127.0.0.1:8080", "`ADDRESS` to listen on")
+	fl.StringVar(&f.data, "data", "", "`DIR` of the durable state (default $XDG_STATE_HOME/falconer)")
+	fl.BoolVar(&f.syncAlways, "sync-always", false, "flush to disk before each acknowledgement: survives a power cut, at a price")
+	fl.IntVar(&f.parallel, "parallel", defaultParallel(), "scans at a time")
+	fl.StringVar(&f.resultsDir, "results", "", "write each result to `DIR`/SCAN-ID.json")
+	fl.StringVar(&f.reportURL, "report-webhook", "", "post each result as a CloudEvent to `URL`")
+	fl.StringVar(&f.archives, "archives", "", "`DIR` with the sources of pushes (default $FALCONER_SOURCE_DIR)")
+	return cmd
+}
+
+// secrets are the tokens that serve works with.
+type secrets struct{ gitlab, api, falco, report []string }
+
+func readSecrets(getenv func(string) string) (s secrets, err error) {
+	for name, to := range map[string]*[]string{"FALCONER_GITLAB_WEBHOOK_TOKEN": &s.gitlab, "FALCONER_API_TOKEN": &s.api,
+		"FALCONER_FALCO_TOKEN": &s.falco, "FALCONER_REPORT_TOKEN": &s.report} {
+		if *to, err = tokens(getenv, name); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+func (a *app) serve(ctx context.Context, f serveFlags) (err error) {
+	secret, err := readSecrets(a.getenv)
+	if err != nil {
+		return err
+	}
+	c, err := a.serveConfig(f, secret)
+	if err != nil {
+		return err
+	}
+	n, err := openNode(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		grace, cancel := context.WithTimeout(context.Background(), closeGrace)
+		defer cancel()
+		if cerr := n.close(grace); cerr != nil {
+			c.log.Warn("not everything was done; it goes on at the next start", "error", cerr)
+		}
+	}()
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", f.listen)
+	if err != nil {
+		return fault.New("serve", fault.Permanent, err)
+	}
+	handler, err := n.handler(ctx, secret)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	if err := n.start(ctx); err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	c.log.Info("serving", "address", "http://"+ln.Addr().String(), "data", c.dir, "rules", n.rules.Version(), "version", ownVersion())
+	return serve.Run(ctx, serve.Config{Listener: ln, Handler: handler, Ready: n.ready, Metrics: n.metrics, Log: c.log})
+}
+
+// serveConfig is the node's configuration.
+func (a *app) serveConfig(f serveFlags, secret secrets) (nodeConfig, error) {
+	dir, err := dataDir(f.data, a.getenv)
+	if err != nil {
+		return nodeConfig{}, err
+	}
+	c, err := f.common.node(a, dir)
+	if err != nil {
+		return c, err
+	}
+	if f.parallel < 1 {
+		return c, fmt.Errorf("--parallel %d is less than 1", f.parallel)
+	}
+	level := slog.LevelInfo
+	if a.debug {
+		level = slog.LevelDebug
+	}
+	c.log = slog.New(slog.NewTextHandler(a.io.err, &slog.HandlerOptions{Level: level}))
+	c.syncAlways, c.parallel, c.archives = f.syncAlways, f.parallel, f.archives
+	if c.archives == "" {
+		c.archives = a.getenv("FALCONER_SOURCE_DIR")
+	}
+	sinks := []reporter.Sink{logged{c.log}}
+	if f.resultsDir != "" {
+		if err := os.MkdirAll(f.resultsDir, 0o755); err != nil {
+			return c, err
+		}
+		sinks = append(sinks, reporter.NewDirectory(f.resultsDir))
+	}
+	if f.reportURL != "" {
+		token := ""
+		if len(secret.report) > 0 {
+			token = secret.report[0]
+		}
+		sinks = append(sinks, reporter.NewWebhook(f.reportURL, token, serve.NewClient(20*time.Second)))
+	}
+	c.reporter = reporter.New(c.log, sinks...)
+	return c, nil
+}
+
+// handler routes the HTTP port.
+func (n *node) handler(ctx context.Context, secret secrets) (http.Handler, error) {
+	log := n.c.log
+	gate, err := falcogate.New(n.alerts, falcogate.Config{Tokens: secret.falco, Log: log}, n.metrics)
+	if err != nil {
+		return nil, err
+	}
+	falco := http.Handler(gate)
+	if len(secret.falco) == 0 {
+		falco = api.Guard(api.Access{}, log, gate)
+	}
+	hooks := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "falconer_gitlab_webhooks_total", Help: "Webhooks by what became of them."}, []string{"outcome"})
+	n.metrics.MustRegister(hooks)
+	if len(secret.gitlab) == 0 {
+		log.Info("no FALCONER_GITLAB_WEBHOOK_TOKEN is set: GitLab's webhooks are refused")
+	}
+	access := api.Access{Tokens: secret.api}
+	ingress := serve.Ingress(map[string]function.Emitter{eventing.Namespace + "/" + eventing.Broker: n.broker}, serve.Options{Log: log})
+	mux := http.NewServeMux()
+	mux.Handle("/falco", falco)
+	mux.Handle("/gitlab/webhook", gitlabhook.Handler(gitlabhook.Config{Tokens: secret.gitlab, Emitter: n.broker, Now: time.Now, Log: log,
+		Count: func(o gitlabhook.Outcome) { hooks.WithLabelValues(string(o)).Inc() }}))
+	mux.Handle(api.Prefix+"/", api.New(api.Config{Planner: n.planner, Emitter: n.broker, Scans: n.ledger, Results: n.results,
+		Log: eventLog{n.broker}, Letters: letterBox{n.letters, n.broker}, Access: access, Now: time.Now, Slog: log, Stop: ctx.Done()}))
+	mux.Handle("/{namespace}/{broker}", api.Guard(access, log, ingress))
+	return mux, nil
+}
+
+// ready reports whether the store answers.
+func (n *node) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return fault.New("the store does not answer", fault.Transient, n.nc.FlushWithContext(ctx))
+}
+
+// dataDir is where the durable state stands.
+func dataDir(flag string, getenv func(string) string) (string, error) {
+	dir := flag
+	if dir == "" {
+		if state := getenv("XDG_STATE_HOME"); filepath.IsAbs(state) {
+			dir = filepath.Join(state, "falconer")
+		} else if home := getenv("HOME"); filepath.IsAbs(home) {
+			dir = filepath.Join(home, ".local", "state", "falconer")
+		} else {
+			return "", errors.New("neither HOME nor XDG_STATE_HOME is set: say where the state is kept with --data DIR")
+		}
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	return abs, os.MkdirAll(abs, 0o700)
+}
+
+// logged is a reporter's sink that logs verdicts.
+type logged struct{ log *slog.Logger }
+
+var _ reporter.Sink = logged{}
+
+// Name implements reporter.Sink.
+func (logged) Name() string { return "log" }
+
+// Deliver implements reporter.Sink.
+func (l logged) Deliver(_ context.Context, r reporter.Report) error {
+	if r.Result != nil {
+		l.log.Info("scan ended", "scan_id", r.Result.ScanID, "project", r.Result.Project, "root", r.Result.Root, "verdict", r.Result.Verdict,
+			"revision", r.Result.Revision, "findings", len(r.Result.Findings), "alerts", r.Result.Counts.Alerts)
+	} else {
+		l.log.Warn("scan rejected", "scan_id", r.Rejected.ScanID, "project", r.Rejected.Project, "reason", r.Rejected.Reason)
+	}
+	return nil
+}
