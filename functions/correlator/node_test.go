@@ -22,7 +22,6 @@ import (
 	"github.com/falconer-sec/falconer/pkg/alerts"
 	"github.com/falconer-sec/falconer/pkg/broker"
 	"github.com/falconer-sec/falconer/pkg/correlate/kv"
-	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/natsd"
 	"github.com/falconer-sec/falconer/pkg/results"
@@ -40,14 +39,11 @@ type node struct {
 	results *results.Store
 	broker  *broker.Broker
 	join    *correlator.Correlator
-
-	mu      sync.Mutex
-	runtime map[string]int // alert IDs of runtime.alert events, as delivered
 }
 
 // startNode starts a node on a directory; close ends it in good order.
 func startNode(ctx context.Context, dir string, alertsConfig alerts.Config, wrap function.Decorator) (n *node, closeNode func() error, err error) {
-	n = &node{reg: prometheus.NewRegistry(), runtime: map[string]int{}}
+	n = &node{reg: prometheus.NewRegistry()}
 	server, err := natsd.Start(natsd.Config{Dir: dir})
 	if err != nil {
 		return nil, nil, err
@@ -82,10 +78,12 @@ func startNode(ctx context.Context, dir string, alertsConfig alerts.Config, wrap
 	if wrap != nil {
 		joined = wrap(joined)
 	}
-	n.broker.Subscribe(correlator.Name, joined, broker.Concurrency(64))
-	for _, other := range []string{"planner", "runner", "reporter", "deadletter", "responder", "jobwatch"} {
-		n.broker.Subscribe(other, function.HandlerFunc(n.listen))
+	for _, t := range topology.For(name) {
+		for _, other := range []string{t.Subscriber.Name, t.Delivery.DeadLetter.Name} {
+			n.broker.Subscribe(other, function.HandlerFunc(listen))
+		}
 	}
+	n.broker.Subscribe(correlator.Name, joined, broker.Concurrency(64))
 	if err := n.broker.Start(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -128,17 +126,8 @@ func startNode(ctx context.Context, dir string, alertsConfig alerts.Config, wrap
 	}, nil
 }
 
-// listen counts runtime alerts and takes everything else as it comes.
-func (n *node) listen(_ context.Context, e ce.Event) (*ce.Event, error) {
-	if e.Type() != event.RuntimeAlert {
-		return nil, nil
-	}
-	a, err := event.Decode[event.Runtime](e)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.runtime[a.AlertID]++
-	return nil, err
-}
+// listen takes everything as it comes: the functions beside the correlator.
+func listen(context.Context, ce.Event) (*ce.Event, error) { return nil, nil }
 
 // nodeDir names the directory that a child process serves, see TestMain.
 const nodeDir = "FALCONER_TEST_NODE"
