@@ -2,6 +2,7 @@ package sensor
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
@@ -29,6 +30,7 @@ type Process struct {
 	Exited  bool
 	program string   // its name when it was executed
 	images  []string // command lines before the last exec
+	init    bool     // the sandbox's own first process
 	manager bool     // the package manager itself, not yet a script of some package
 	placed  bool
 	place   ecosystem.Place
@@ -63,7 +65,7 @@ func (p *Process) Detached() bool {
 // was before it executed another.
 func (p *Process) chain() []string {
 	var up []*Process
-	for q := p; q != nil && len(up) < maxAncestors; q = q.Parent {
+	for q := p; q != nil && !q.init && len(up) < maxAncestors; q = q.Parent {
 		up = append(up, q)
 	}
 	var lines []string
@@ -92,6 +94,7 @@ const maxAncestors = 64
 type table struct {
 	c        Config
 	byPID    map[int32]*Process
+	found    bool // the package manager has been started
 	overflow int64
 }
 
@@ -105,7 +108,7 @@ func (t *table) apply(r *record.Record) *Process {
 	}
 	switch r.Kind {
 	case record.KindStart:
-		p.Argv, p.Cwd, p.manager = r.Argv, r.Cwd, true
+		p.Argv, p.Cwd, p.manager, p.init = r.Argv, r.Cwd, true, t.c.Init
 		if len(r.Argv) > 0 {
 			p.Name = path.Base(r.Argv[0])
 		}
@@ -146,6 +149,16 @@ func (t *table) exited(p *Process) {
 	}
 }
 
+// running lists the command lines of the processes that have not ended.
+func (t *table) running() []string {
+	var lines []string
+	for _, p := range t.byPID {
+		lines = append(lines, p.CommandLine())
+	}
+	slices.Sort(lines)
+	return lines
+}
+
 // fork is the child at its birth: its parent's image, and its parent's place.
 func (p *Process) fork(pid int32) *Process {
 	return &Process{PID: pid, Parent: p, Name: p.Name, program: p.program, Exe: p.Exe, Argv: p.Argv, Env: p.Env, Cwd: p.Cwd,
@@ -166,7 +179,11 @@ func (t *table) exec(p *Process, r *record.Record) {
 		p.Name = path.Base(r.Exe)
 	}
 	p.program = p.Name
-	if !p.manager || p.PID == 1 {
+	if !p.manager || p.Parent == nil {
+		return
+	}
+	if p.Parent.init && !t.found {
+		t.found = true // init starts the package manager, and nothing else
 		return
 	}
 	e := ecosystem.Exec{Path: r.Exe, Argv: r.Argv, Env: r.Env, Cwd: r.Cwd}

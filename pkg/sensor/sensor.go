@@ -54,15 +54,21 @@ type Config struct {
 	Project   ecosystem.Project
 	Setting   ecosystem.Setting
 	Alerts    sandbox.AlertSink
-	Log       *slog.Logger
+	// Init says that the first process is an init of the sandbox's, whose first
+	// child is the package manager. Without it the first process is.
+	Init bool
+	Log  *slog.Logger
 }
 
 // Summary is what a sensor saw.
 type Summary struct {
-	Events     int64
-	Dropped    int64
-	Stored     int64
-	Capped     int64
+	Events  int64
+	Dropped int64
+	Stored  int64
+	Capped  int64
+	// Outlived are the command lines of processes that were still running when
+	// the first process ended.
+	Outlived   []string
 	Incomplete []string
 }
 
@@ -165,6 +171,9 @@ func (s *Sensor) handle(ctx context.Context, r *record.Record) {
 	}
 	if r.Kind == record.KindExit {
 		s.table.exited(p)
+		if p.init {
+			s.sum.Outlived = s.table.running()
+		}
 	}
 }
 

@@ -63,11 +63,16 @@ const everyOpen = `
 // watch sends records to a sensor as a kernel would and returns what it saw.
 func watch(t testing.TB, m *memory, ruleText string, dropped uint32, records ...record.Record) sensor.Summary {
 	t.Helper()
+	return watchAs(t, false, m, ruleText, dropped, records...)
+}
+
+func watchAs(t testing.TB, init bool, m *memory, ruleText string, dropped uint32, records ...record.Record) sensor.Summary {
+	t.Helper()
 	set, err := rules.Load(rules.SensorFields(), rules.File{Name: "t.yaml", Data: []byte(ruleText)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := sensor.New(sensor.Config{ScanID: scan.Key{Project: "p"}.ID(), Container: "c", Rules: set, Manager: manager{}, Alerts: m, Log: slog.New(slog.DiscardHandler)})
+	s := sensor.New(sensor.Config{ScanID: scan.Key{Project: "p"}.ID(), Container: "c", Rules: set, Manager: manager{}, Alerts: m, Init: init, Log: slog.New(slog.DiscardHandler)})
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
 	if err != nil {
@@ -147,6 +152,23 @@ func TestChain(t *testing.T) {
 	want := []string{"npm ci", "sh -c hook:a", "node a.js", "cat k"}
 	if got := m.alerts[0].List(falco.FieldChain); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestInit takes the first child of an init for the package manager, leaves the
+// init out of chains, and lists what outlives it.
+func TestInit(t *testing.T) {
+	var m memory
+	sum := watchAs(t, true, &m, everyOpen, 0, start(), fork(1, 2), exec(2, "npm", "ci"), fork(2, 3), exec(3, "sh", "-c", "hook:a"), fork(3, 4), exec(4, "sleep", "60"),
+		open(4, "/f"), open(2, "/own"), exit(3), exit(2), exit(1))
+	if got := m.alerts[0].List(falco.FieldChain); fmt.Sprint(got) != fmt.Sprint([]string{"npm ci", "sh -c hook:a", "sleep 60"}) {
+		t.Errorf("chain %q", got)
+	}
+	if m.alerts[0].Field(falco.FieldPackage) != "pkg:test/a" || m.alerts[1].Field(falco.FieldPackage) != "" {
+		t.Errorf("attributed to %q and %q", m.alerts[0].Field(falco.FieldPackage), m.alerts[1].Field(falco.FieldPackage))
+	}
+	if fmt.Sprint(sum.Outlived) != "[sleep 60]" {
+		t.Errorf("outlived: %q", sum.Outlived)
 	}
 }
 

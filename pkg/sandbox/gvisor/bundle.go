@@ -46,6 +46,7 @@ func newBundle(dir string, s sandbox.Spec, recipe ecosystem.Recipe, tools toolch
 		return b, fault.New(op, fault.Transient, err)
 	}
 	cwd := filepath.Join(workDir, filepath.FromSlash(s.Project.Root))
+	recipe.Argv = underInit(recipe.Argv)
 	spec := spec(s, recipe, tools, mounts, cwd)
 	raw, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {

@@ -124,7 +124,7 @@ func applyDefaults(l *sandbox.Limits) {
 func (d *Driver) run(ctx context.Context, dir string, s sandbox.Spec, setting ecosystem.Setting, tools []string, alerts sandbox.AlertSink) (sandbox.Report, error) {
 	id := "falconer-" + string(s.ScanID)
 	watch := sensor.New(sensor.Config{ScanID: s.ScanID, Container: id, Rules: d.c.Rules, Manager: s.Manager,
-		Project: s.Project, Setting: setting, Alerts: alerts, Log: d.c.Log})
+		Project: s.Project, Setting: setting, Alerts: alerts, Init: true, Log: d.c.Log})
 	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: filepath.Join(dir, "sensor.sock"), Net: "unixpacket"})
 	if err != nil {
 		return sandbox.Report{}, fault.New("gvisor: open the sensor's socket", fault.Transient, err)
@@ -213,6 +213,9 @@ func (d *Driver) report(s sandbox.Spec, id string, end ending, sum sensor.Summar
 		SensorEvents: sum.Events, SensorDropped: sum.Dropped,
 		AlertsStored: sum.Stored, AlertsCapped: sum.Capped,
 		OutputBytes: out.Total(), Log: out.Tail(),
+	}
+	if n := len(sum.Outlived); n > 0 && end.reason == "completed" {
+		r.Incomplete = append(r.Incomplete, fmt.Sprintf("still running %s after the install, and stopped then: %s (%d in all)", linger, strings.Join(sum.Outlived[:min(n, 3)], "; "), n))
 	}
 	if s.Evidence != "" {
 		if err := out.Save(filepath.Join(s.Evidence, "output.log")); err != nil {

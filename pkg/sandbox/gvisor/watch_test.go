@@ -1,6 +1,7 @@
 package gvisor_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/falconer-sec/falconer/pkg/falco"
@@ -47,7 +48,7 @@ func TestSees(t *testing.T) {
 // TestAttribution follows a script's processes to its package, also when they
 // detach and rename themselves, and leaves the package manager's own alone.
 func TestAttribution(t *testing.T) {
-	_, alerts := install(t, `cat /etc/shadow >/dev/null
+	_, alerts := install(t, `true; cat /etc/shadow >/dev/null
 		sh -c ': hook; (setsid perl -e "sleep 0.2; \$0 = q(npm ci); exec q(cat), q(/root/.netrc)" >/dev/null &) ; env -i cat /root/.gitconfig' >/dev/null; sleep 1`, nil)
 	for file, want := range map[string]string{"/etc/shadow": "", "/root/.netrc": "pkg:npm/evil@1.0.0", "/root/.gitconfig": "pkg:npm/evil@1.0.0"} {
 		found := false
@@ -66,5 +67,19 @@ func TestAttribution(t *testing.T) {
 		if !found {
 			t.Errorf("no alert for %s in:\n%s", file, outputs(alerts))
 		}
+	}
+}
+
+// TestOutlived lets a detached process act after the install has ended, and
+// stops one that does not end at all.
+func TestOutlived(t *testing.T) {
+	r, alerts := install(t, `(setsid sh -c "sleep 1; cat /root/.netrc" >/dev/null 2>&1 &)`, nil)
+	expect(t, "alerts", outputs(alerts), "opened /root/.netrc (res=SUCCESS")
+	if len(r.Incomplete) > 0 {
+		t.Errorf("incomplete: %q", r.Incomplete)
+	}
+	r, _ = install(t, `(setsid sleep 300 >/dev/null 2>&1 &)`, nil)
+	if r.Sandbox.Reason != "completed" || len(r.Incomplete) != 1 || !strings.Contains(r.Incomplete[0], "still running 10s after the install, and stopped then: sleep 300 (1 in all)") {
+		t.Errorf("ended with %+v, incomplete %q", r.Sandbox, r.Incomplete)
 	}
 }

@@ -18,8 +18,8 @@ type Options struct {
 	// QuietReads are path prefixes (with links resolved) under which a
 	// successful read-only open is not reported: system libraries, caches.
 	QuietReads []string `json:"quiet_reads"`
-	// QuietOwn are path prefixes under which the first process, the package
-	// manager itself, goes unreported: it unpacks packages there.
+	// QuietOwn are path prefixes under which the package manager itself goes
+	// unreported: it unpacks packages there.
 	QuietOwn []string `json:"quiet_own"`
 	// System are path prefixes of the read-only mounts: what is executed from
 	// elsewhere, and was not in the sandbox from the beginning, was written there.
@@ -34,8 +34,12 @@ type Options struct {
 // once, before the first task runs.
 var options Options
 
-// initTGID is the process ID of a sandbox's first process.
-const initTGID = 1
+// Process IDs in every sandbox: an init of ours, and its first child, the
+// package manager.
+const (
+	initTGID    = 1
+	managerTGID = 2
+)
 
 // filtered reports whether a record can't interest any rule and stays in the
 // kernel. What is dropped here is dropped by place, never by what a process
@@ -49,7 +53,7 @@ func filtered(r *record.Record) bool {
 	case "sendto", "sendmsg", "sendmmsg", "accept", "accept4", "listen", "bind":
 		return !inet(r.Addr)
 	case "chmod", "fchmod", "fchmodat", "unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat":
-		return r.TGID == initTGID && hasPrefix(r.Path, options.QuietOwn) && (r.Target == "" || !path.IsAbs(r.Target) || hasPrefix(r.Target, options.QuietOwn))
+		return r.TGID == managerTGID && hasPrefix(r.Path, options.QuietOwn) && (r.Target == "" || !path.IsAbs(r.Target) || hasPrefix(r.Target, options.QuietOwn))
 	case "chdir", "fchdir":
 		return true
 	}
@@ -57,7 +61,7 @@ func filtered(r *record.Record) bool {
 }
 
 func quietOpen(r *record.Record) bool {
-	if r.TGID == initTGID && hasPrefix(r.Path, options.QuietOwn) {
+	if r.TGID == managerTGID && hasPrefix(r.Path, options.QuietOwn) {
 		return true
 	}
 	const writing = linux.O_WRONLY | linux.O_RDWR | linux.O_CREAT | linux.O_TRUNC
