@@ -1,0 +1,89 @@
+package seccomp
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// notification is struct seccomp_notif (linux/seccomp.h): a system call that
+// waits for an answer.
+type notification struct {
+	ID    uint64
+	PID   uint32 // the calling thread
+	Flags uint32
+	NR    int32
+	Arch  uint32
+	IP    uint64
+	Args  [6]uint64
+}
+
+// response is struct seccomp_notif_resp.
+type response struct {
+	ID    uint64
+	Val   int64
+	Error int32
+	Flags uint32
+}
+
+// Requests that golang.org/x/sys/unix lacks.
+const (
+	// The kernel takes the number of 5.5, which had the wrong direction, as
+	// well as the later one.
+	ioctlIDValid  = 0x80082102 // SECCOMP_IOCTL_NOTIF_ID_VALID
+	ioctlSetFlags = 0x40082104 // SECCOMP_IOCTL_NOTIF_SET_FLAGS, from Linux 6.6
+)
+
+// listener is the supervisor's end of a filter.
+type listener int
+
+func (l listener) ioctl(request uintptr, arg unsafe.Pointer) unix.Errno {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(l), request, uintptr(arg))
+	return errno
+}
+
+// next waits for a system call. ok is false once no process is left under the
+// filter, or the listener is broken.
+func (l listener) next(n *notification) (ok bool) {
+	for {
+		*n = notification{} // the kernel insists
+		switch l.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(n)) {
+		case 0:
+			return true
+		case unix.EINTR:
+		case unix.ENOENT: // the caller was killed meanwhile, or all are gone
+			if l.abandoned() {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+}
+
+func (l listener) abandoned() bool {
+	p := []unix.PollFd{{Fd: int32(l), Events: unix.POLLIN}}
+	_, err := unix.Poll(p, 0)
+	return err != nil && err != unix.EINTR || p[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+}
+
+// valid reports whether the call still waits. If it does, what was read of its
+// process before was that process's.
+func (l listener) valid(id uint64) bool { return l.ioctl(ioctlIDValid, unsafe.Pointer(&id)) == 0 }
+
+// answer lets the call happen (0) or fail with errno. The caller may have been
+// killed meanwhile, which is no failure.
+func (l listener) answer(id uint64, errno unix.Errno) {
+	r := response{ID: id, Error: -int32(errno)}
+	if errno == 0 {
+		r.Flags = unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE
+	}
+	_ = l.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
+}
+
+// hurry asks for switches between caller and supervisor without a scheduler's
+// delay, where the kernel can do that.
+func (l listener) hurry() {
+	// The argument is the flags themselves, no pointer to them.
+	_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(l), ioctlSetFlags, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
+}
