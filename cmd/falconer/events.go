@@ -17,6 +17,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/api"
 	"github.com/falconer-sec/falconer/pkg/api/client"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/secret"
 )
 
 // serverFlags say which server to ask.
@@ -27,11 +28,11 @@ func (f *serverFlags) register(fl *pflag.FlagSet) {
 }
 
 func (f serverFlags) client(a *app) (*client.Client, error) {
-	all, err := tokens(a.getenv, "FALCONER_API_TOKEN")
+	token, err := secret.Token(a.getenv, "FALCONER_API_TOKEN")
 	if err != nil {
 		return nil, err
 	}
-	return client.New(f.server, strings.Join(all[:min(1, len(all))], ""), http.DefaultClient), nil
+	return client.New(f.server, token, http.DefaultClient), nil
 }
 
 func (a *app) eventsCommand() *cobra.Command {

@@ -21,6 +21,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/api"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
+	"github.com/falconer-sec/falconer/pkg/secret"
 	"github.com/falconer-sec/falconer/pkg/serve"
 )
 
@@ -80,7 +81,7 @@ type secrets struct{ gitlab, api, falco, report []string }
 func readSecrets(getenv func(string) string) (s secrets, err error) {
 	for name, to := range map[string]*[]string{"FALCONER_GITLAB_WEBHOOK_TOKEN": &s.gitlab, "FALCONER_API_TOKEN": &s.api,
 		"FALCONER_FALCO_TOKEN": &s.falco, "FALCONER_REPORT_TOKEN": &s.report} {
-		if *to, err = tokens(getenv, name); err != nil {
+		if *to, err = secret.Tokens(getenv, name); err != nil {
 			return s, err
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -33,24 +35,63 @@ type Deps struct {
 	Emitter function.Emitter // posts to K_SINK; every Emit fails if K_SINK is empty
 	NATS    *nats.Conn       // to NATS_URL; nil if NATS_URL is empty
 	Client  *http.Client     // with timeout, without redirects
+
+	meter *function.Meter
 }
+
+// Require returns a fault.Permanent error that names what of NATS_URL and
+// K_SINK (or any other variable) the function needs and was not given.
+func (d Deps) Require(names ...string) error {
+	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return d.Env(n) != "" })
+	if len(names) > 0 {
+		return fault.Errorf(fault.Permanent, "not set, but needed: %s", strings.Join(names, ", "))
+	}
+	return nil
+}
+
+// Receiver serves a function's events, with metrics, trace and recovery around
+// it.
+func (d Deps) Receiver(h function.Handler) http.Handler {
+	return Handler(function.Chain(h, d.meter.Metrics(d.Name), function.Trace(), function.Recover()), Options{Log: d.Log})
+}
+
+// Option adjusts Main and MainHTTP.
+type Option func(*Config)
+
+// Longest says how long a function may take over one request, where the default
+// of Config.WriteTimeout does not do.
+func Longest(d time.Duration) Option { return func(c *Config) { c.WriteTimeout = d } }
 
 // Main runs a function as a process of its own, as Knative Serving starts it.
 // It reads PORT (default 8080), K_SINK, NATS_URL and LOG_LEVEL, serves the
 // handler with metrics, trace and recovery around it, and exits with status 1
 // if it can't. A handler that is an http.Handler too serves its requests
 // itself.
-func Main(name string, build func(Deps) (function.Handler, error)) {
+func Main(name string, build func(Deps) (function.Handler, error), opts ...Option) {
+	MainHTTP(name, func(d Deps) (http.Handler, error) {
+		h, err := build(d)
+		if err != nil {
+			return nil, err
+		}
+		if own, ok := h.(http.Handler); ok {
+			return own, nil
+		}
+		return d.Receiver(h), nil
+	}, opts...)
+}
+
+// MainHTTP is Main for what takes other requests than events.
+func MainHTTP(name string, build func(Deps) (http.Handler, error), opts ...Option) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, name, os.Getenv, build); err != nil {
+	if err := run(ctx, name, os.Getenv, build, opts...); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, name string, env func(string) string, build func(Deps) (function.Handler, error)) error {
+func run(ctx context.Context, name string, env func(string) string, build func(Deps) (http.Handler, error), opts ...Option) error {
 	d := Deps{
 		Context: ctx, Name: name, Env: env, Log: logger(env("LOG_LEVEL")).With("function", name),
 		Metrics: prometheus.NewRegistry(), Client: NewClient(sinkTimeout),
@@ -72,22 +113,23 @@ func run(ctx context.Context, name string, env func(string) string, build func(D
 	if err != nil {
 		return err
 	}
-	h, err := build(d)
+	d.meter = meter
+	handler, err := build(d)
 	if err != nil {
 		return err
-	}
-	handler, ok := h.(http.Handler)
-	if !ok {
-		handler = Handler(function.Chain(h, meter.Metrics(name), function.Trace(), function.Recover()), Options{Log: d.Log})
 	}
 	port := env("PORT")
 	if port == "" {
 		port = "8080"
 	}
-	return Run(ctx, Config{
+	c := Config{
 		Addr: ":" + port, Handler: handler, Metrics: d.Metrics, Log: d.Log,
 		Ready: func(context.Context) error { return connected(d.NATS) },
-	})
+	}
+	for _, o := range opts {
+		o(&c)
+	}
+	return Run(ctx, c)
 }
 
 func noSink(context.Context, ce.Event) error {

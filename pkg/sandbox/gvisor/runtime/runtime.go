@@ -44,12 +44,6 @@ func Dispatch() {
 	registerPoints()
 	cli.Run(nil, map[util.SubCommand]string{
 		new(cmd.Run):          "",
-		new(cmd.Create):       "",
-		new(cmd.Start):        "",
-		new(cmd.State):        "",
-		new(cmd.Kill):         "",
-		new(cmd.Delete):       "",
-		new(cmd.Exec):         "",
 		new(cmd.Gofer):        "",
 		new(sentrycmd.Boot):   "",
 		new(sentrycmd.Umount): "",
