@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
 
+	"github.com/falconer-sec/falconer/functions/deadletter"
 	"github.com/falconer-sec/falconer/functions/planner"
 	"github.com/falconer-sec/falconer/functions/reporter"
 	"github.com/falconer-sec/falconer/pkg/event"
@@ -51,14 +53,20 @@ func (c *collector) Deliver(_ context.Context, r reporter.Report) error {
 	return nil
 }
 
-// letters wraps the dead-letter function: an event that could not be handled
-// ends the command with its reason.
+// letters wraps the dead-letter function: the scan of an event that could not
+// be handled has no result, and the reason is the event's. An event of no scan
+// ends the command.
 func (c *collector) letters(next function.Handler) function.Handler {
 	return function.HandlerFunc(func(ctx context.Context, e ce.Event) (*ce.Event, error) {
 		reply, err := next.Handle(ctx, e)
+		reason := fmt.Sprintf("%s could not be handled: %s", e.Type(), deadletter.Reason(e))
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.failure = errors.Join(c.failure, fmt.Errorf("%s of scan %s could not be handled: %s", e.Type(), e.Subject(), event.Extension(e, "knativeerrordata")))
+		if id, err := scan.ParseID(e.Subject()); err != nil {
+			c.failure = errors.Join(c.failure, errors.New(reason))
+		} else if c.reports[id].Result == nil {
+			c.reports[id] = reporter.Report{Event: e, Rejected: &event.Rejected{ScanID: id, By: "cli", Cause: e.ID(), Reason: reason}}
+		}
 		c.wake()
 		return reply, err
 	})
@@ -97,7 +105,19 @@ func (c *collector) complete(plan planner.Plan) ([]reporter.Report, error) {
 		if !ok {
 			return nil, nil
 		}
+		if r.Rejected != nil {
+			r.Rejected = named(*r.Rejected, req)
+		}
 		reports = append(reports, r)
 	}
 	return reports, nil
+}
+
+// named says which of several projects was rejected.
+func named(r event.Rejected, req scan.Request) *event.Rejected {
+	r.Project = req.Project
+	if req.Root != "." && !strings.Contains(r.Reason, req.Root) {
+		r.Reason = req.Root + ": " + r.Reason
+	}
+	return &r
 }

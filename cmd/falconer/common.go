@@ -44,6 +44,9 @@ func (f commonFlags) node(a *app, dir string) (nodeConfig, error) {
 	if memory < 128<<20 || f.processes < 16 || f.cpus < 0 {
 		return nodeConfig{}, fmt.Errorf("a sandbox needs at least 128MiB of memory and 16 processes")
 	}
+	if info, err := os.Stat(f.npmCache); f.npmCache != "" && (err != nil || !info.IsDir()) {
+		return nodeConfig{}, fmt.Errorf("--cache: there is no directory %s", f.npmCache)
+	}
 	cache := f.downloadCache
 	if cache == "" {
 		if cache, err = cacheDir(a.getenv); err != nil {

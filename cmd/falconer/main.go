@@ -17,6 +17,9 @@ import (
 func main() {
 	stopSampler()
 	runtime.Dispatch() // becomes gVisor when started under one of its names
+	// A reader that has gone (falconer scan 2>&1 | head) makes a write fail
+	// instead of ending us on the spot, with the temporary files still there.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	code := run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}, os.Getenv)
 	stop()

@@ -70,6 +70,8 @@ func (p *progress) show(text string) {
 
 // done clears the changing line.
 func (p *progress) done() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.live && !p.quiet {
 		fmt.Fprint(p.w, "\r\x1b[K")
 	}

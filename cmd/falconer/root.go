@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -52,8 +53,18 @@ func run(ctx context.Context, args []string, std stdio, getenv func(string) stri
 	case errors.As(err, &code):
 		return int(code)
 	}
-	fmt.Fprintf(std.err, "falconer: %v\n", err)
+	a.complain(err.Error())
 	return exitError
+}
+
+// complain says something on standard error. Errors quote what others wrote,
+// file names and lockfiles say: nothing of it may drive the terminal.
+func (a *app) complain(text string) {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	fmt.Fprintf(a.io.err, "falconer: %s\n", strings.Join(lines, "\n  "))
 }
 
 // log returns the logger for --debug, or one for warnings and worse.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/falconer-sec/falconer/functions/planner"
 	"github.com/falconer-sec/falconer/functions/reporter"
+	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/scan"
@@ -76,9 +77,24 @@ func (f scanFlags) check() error {
 	return nil
 }
 
-// scan plans, runs and reports the scans of one source.
-func (a *app) scan(ctx context.Context, path string, f scanFlags) (err error) {
+// scan runs the command. An interruption has an exit code of its own, unless
+// the verdict was out already.
+func (a *app) scan(ctx context.Context, path string, f scanFlags) error {
+	err := a.scanSource(ctx, path, f)
+	if code := codeError(0); err == nil || ctx.Err() == nil || errors.As(err, &code) {
+		return err
+	}
+	a.complain("interrupted; the sandbox is gone")
+	return codeError(exitInterrupted)
+}
+
+// scanSource plans, runs and reports the scans of one source.
+func (a *app) scanSource(ctx context.Context, path string, f scanFlags) (err error) {
 	if err := f.check(); err != nil {
+		return err
+	}
+	to, err := a.openOutput(f.output)
+	if err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "falconer-")
@@ -103,23 +119,16 @@ func (a *app) scan(ctx context.Context, path string, f scanFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	closed := false
-	shut := func(ctx context.Context) error {
-		if closed {
-			return nil
-		}
-		closed = true
-		return n.close(ctx)
-	}
-	defer func() { err = errors.Join(err, shut(ctx)) }()
+	defer func() { err = end(ctx, n, err) }()
 	plan, err := planScan(ctx, n.planner, path, f)
 	if err != nil {
 		return err
 	}
 	if len(plan.Requests) == 0 {
-		return nothingToScan(path, plan)
+		return notScanned(plan.Rejected)
 	}
 	progress.plan(plan)
+	defer progress.done()
 	if err := n.start(ctx); err != nil {
 		return err
 	}
@@ -127,19 +136,27 @@ func (a *app) scan(ctx context.Context, path string, f scanFlags) (err error) {
 		return err
 	}
 	reports, err := results.wait(ctx, plan)
-	progress.done()
-	if ctx.Err() != nil {
-		err := shut(ctx)
-		fmt.Fprintln(a.io.err, "falconer: interrupted; the sandbox is gone")
-		return errors.Join(codeError(exitInterrupted), err)
-	}
 	if err != nil {
 		return err
 	}
-	if err := kept.save(ctx, n, reports); err != nil {
+	progress.done()
+	keepErr := kept.save(ctx, n, reports)
+	if err := a.deliver(f, to, plan, reports); err != nil && keepErr == nil {
 		return err
 	}
-	return a.deliver(f, plan, reports)
+	return keepErr
+}
+
+// end closes the node. After a failure what still runs is not waited for.
+func end(ctx context.Context, n *node, err error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if code := codeError(0); err == nil || errors.As(err, &code) {
+		return errors.Join(err, n.close(ctx))
+	}
+	cancel()
+	_ = n.close(ctx) // the first error is the one that tells
+	return err
 }
 
 // planScan plans a directory or an archive.
@@ -176,27 +193,16 @@ func projectName(abs string) string {
 	return name
 }
 
-// nothingToScan explains why there is no scan.
-func nothingToScan(path string, plan planner.Plan) error {
-	reasons := []error{fmt.Errorf("nothing to scan in %s", path)}
-	for _, r := range plan.Rejected {
-		reasons = append(reasons, errors.New(r.Reason))
-	}
-	return errors.Join(reasons...)
-}
-
 // verdict is the worst of a source's verdicts; what was rejected is
 // inconclusive.
-func verdict(plan planner.Plan, reports []reporter.Report) finding.Verdict {
+func verdict(rejected []event.Rejected, reports []reporter.Report) finding.Verdict {
 	var worst finding.Verdict
 	for _, r := range reports {
 		if r.Result != nil {
 			worst = finding.Worst(worst, r.Result.Verdict)
-		} else {
-			worst = finding.Worst(worst, finding.Inconclusive)
 		}
 	}
-	if len(plan.Rejected) > 0 {
+	if len(rejected) > 0 {
 		worst = finding.Worst(worst, finding.Inconclusive)
 	}
 	return worst

@@ -123,7 +123,7 @@ func letterOf(e ce.Event) Letter {
 	if code, err := types.ToInteger(e.Extensions()[extCode]); err == nil {
 		l.Code = int(code)
 	}
-	l.Reason = reason(event.Extension(e, extData))
+	l.Reason = Reason(e)
 	l.Event = e.Clone()
 	for _, name := range []string{extTrigger, extDest, extCode, extData} {
 		l.Event.SetExtension(name, nil)
@@ -143,9 +143,11 @@ func orEmpty(v any) any {
 	return v
 }
 
-// reason reads the failed answer's body: our functions answer {"error": "..."},
-// others whatever they like, and a cluster's broker may have cut it.
-func reason(data string) string {
+// Reason says why e became a dead letter. It reads the failed answer's body:
+// our functions answer {"error": "..."}, others whatever they like, and a
+// cluster's broker may have cut it.
+func Reason(e ce.Event) string {
+	data := event.Extension(e, extData)
 	raw, err := base64.StdEncoding.DecodeString(data)
 	if err != nil {
 		raw = []byte(data)
