@@ -27,6 +27,10 @@ type StoreConfig struct {
 	Spool    string        // directory for archives on their way in; "" means the system's
 }
 
+// Keep is how long Falconer's functions keep an archive: every one that opens
+// the store has to say the same.
+const Keep = 30 * 24 * time.Hour
+
 // transferTimeout bounds moving one archive to or from the object store.
 const transferTimeout = 5 * time.Minute
 

@@ -1,0 +1,77 @@
+// Package api is the scan API as a function of its own: pkg/api for requests
+// below /api/v1, and the ledger of scans for events.
+//
+// Guarantees: those of pkg/api and pkg/api/ledger. Knative's broker keeps no
+// log of events, so that here only the API's event requests are refused, with
+// that reason; scans, results and dead letters are as on one machine.
+package api
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/falconer-sec/falconer/functions/deadletter"
+	"github.com/falconer-sec/falconer/functions/planner"
+	"github.com/falconer-sec/falconer/pkg/api"
+	"github.com/falconer-sec/falconer/pkg/api/ledger"
+	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/results"
+	"github.com/falconer-sec/falconer/pkg/secret"
+	"github.com/falconer-sec/falconer/pkg/serve"
+)
+
+// Name is the function's name: its Knative Service and its event source.
+const Name = api.Name
+
+// Keep is how long the ledger remembers a scan after its last change.
+const Keep = 90 * 24 * time.Hour
+
+// Service makes the API as a process of its own. It reads
+//
+//	FALCONER_API_TOKEN  the accepted bearer tokens (or _FILE)
+//	FALCONER_RULES_DIR  rules in place of the shipped ones; the same as the
+//	                    runner's, since their version is part of a scan's ID
+//
+// and needs a token, NATS_URL and K_SINK.
+func Service(d serve.Deps) (http.Handler, error) {
+	if err := d.Require("NATS_URL", "K_SINK"); err != nil {
+		return nil, err
+	}
+	tokens, err := secret.Tokens(d.Env, "FALCONER_API_TOKEN")
+	if err != nil {
+		return nil, fault.New("api", fault.Permanent, err)
+	}
+	if len(tokens) == 0 {
+		return nil, fault.Errorf(fault.Permanent, "neither FALCONER_API_TOKEN nor FALCONER_API_TOKEN_FILE is set: every request would be refused")
+	}
+	plans, err := planner.Open(d.Context, d.NATS, d.Env("FALCONER_RULES_DIR"))
+	if err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(d.NATS)
+	if err != nil {
+		return nil, fault.New("api: open JetStream", fault.Permanent, err)
+	}
+	scans, err := ledger.Open(d.Context, js, ledger.Config{Keep: Keep})
+	if err != nil {
+		return nil, err
+	}
+	published, err := results.Open(d.Context, d.NATS, results.Config{})
+	if err != nil {
+		return nil, err
+	}
+	letters, err := deadletter.New(d.Context, d.NATS)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle(api.Prefix+"/", api.New(api.Config{
+		Planner: plans, Emitter: d.Emitter, Scans: scans, Results: published, Log: noLog{},
+		Letters: Letters{Store: letters, To: noTriggers{}, Emit: d.Emitter},
+		Access:  api.Access{Tokens: tokens}, Now: time.Now, Slog: d.Log, Stop: d.Context.Done(),
+	}))
+	mux.Handle("/{$}", d.Receiver(scans))
+	return mux, nil
+}

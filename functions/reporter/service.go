@@ -1,0 +1,44 @@
+package reporter
+
+import (
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/function"
+	"github.com/falconer-sec/falconer/pkg/secret"
+	"github.com/falconer-sec/falconer/pkg/serve"
+)
+
+// webhookTimeout bounds one call of the webhook; it is less than sinkTimeout.
+const webhookTimeout = 20 * time.Second
+
+// Service makes the reporter as a process of its own. It logs every report, and
+// reads where else they go:
+//
+//	FALCONER_REPORT_WEBHOOK_URL  an address that each event is posted to
+//	FALCONER_REPORT_TOKEN        the bearer token to send there (or _FILE)
+//	FALCONER_RESULTS_DIR         a directory for each scan's newest result
+func Service(d serve.Deps) (function.Handler, error) {
+	sinks := []Sink{NewLog(d.Log)}
+	token, err := secret.Token(d.Env, "FALCONER_REPORT_TOKEN")
+	if err != nil {
+		return nil, fault.New("reporter", fault.Permanent, err)
+	}
+	if address := d.Env("FALCONER_REPORT_WEBHOOK_URL"); address != "" {
+		if u, err := url.Parse(address); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return nil, fault.Errorf(fault.Permanent, "FALCONER_REPORT_WEBHOOK_URL is not an http or https address")
+		}
+		sinks = append(sinks, NewWebhook(address, token, serve.NewClient(webhookTimeout)))
+	} else if token != "" {
+		return nil, fault.Errorf(fault.Permanent, "FALCONER_REPORT_TOKEN is set, but not FALCONER_REPORT_WEBHOOK_URL: there is nobody to send it to")
+	}
+	if dir := d.Env("FALCONER_RESULTS_DIR"); dir != "" {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, fault.New("FALCONER_RESULTS_DIR", fault.Permanent, err)
+		}
+		sinks = append(sinks, NewDirectory(dir))
+	}
+	return New(d.Log, sinks...), nil
+}
