@@ -24,7 +24,12 @@ func openGate(handler http.Handler) (*gate, error) {
 	if handler == nil {
 		return g, nil
 	}
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	// npm finds documents in its cache by their address, so the usual port is
+	// the better one.
+	l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", seenRegistry))
+	if err != nil {
+		l, err = net.Listen("tcp4", "127.0.0.1:0")
+	}
 	if err != nil {
 		return nil, fault.New("seccomp: serve the registry", fault.Transient, err)
 	}

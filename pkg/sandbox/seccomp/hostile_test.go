@@ -56,11 +56,18 @@ func TestForkBomb(t *testing.T) {
 	}
 }
 
-// TestNothingOutlives leaves behind what would like to stay.
-func TestNothingOutlives(t *testing.T) {
-	r, _ := install(t, `trap '' TERM HUP INT; for i in 1 2 3; do setsid sh -c 'trap "" TERM; (sh -c "exec perl -e \"\\\$0=q(kworker); sleep 977\"" &)'; done; setsid perl -e 'while (1) { fork }' & sleep 0.3`,
-		func(s *sandbox.Spec) { s.Limits.Processes = 200 })
-	if r.Sandbox.Reason != "completed" || len(r.Incomplete) > 0 {
+// TestOutlived lets a detached process act after the install has ended, and
+// stops those that would like to stay.
+func TestOutlived(t *testing.T) {
+	t.Parallel()
+	r, alerts := install(t, `(setsid sh -c "sleep 1; cat ~/.netrc" >/dev/null 2>&1 &)`, nil)
+	expect(t, "alerts", outputs(alerts), "opened /home/build/.netrc (res=SUCCESS")
+	if len(r.Incomplete) > 0 {
+		t.Errorf("incomplete: %q", r.Incomplete)
+	}
+	r, _ = install(t, `trap '' TERM HUP INT; (setsid perl -e '$0 = "kworker"; $SIG{TERM} = "IGNORE"; sleep 977' >/dev/null 2>&1 &); setsid perl -e 'while (1) { fork; sleep 1 }' & exec true`,
+		func(s *sandbox.Spec) { s.Limits.Processes = 50 })
+	if r.Sandbox.Reason != "completed" || len(r.Incomplete) != 1 || !strings.Contains(r.Incomplete[0], "still running 10s after the install, and stopped then: kworker; perl -e") {
 		t.Errorf("ended with %+v, %q", r.Sandbox, r.Incomplete)
 	}
 }

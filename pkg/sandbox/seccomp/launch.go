@@ -47,7 +47,7 @@ const (
 	pollInterval   = 50 * time.Millisecond
 	diskInterval   = 3 * time.Second
 	graceAfterKill = killTimeout + 5*time.Second
-	maxOutcome     = 64 << 10
+	maxOutcome     = 64 << 10 // what a pipe holds: it is read after the launcher's end
 )
 
 // run starts the launcher and waits for its end, a limit's or the context's.
@@ -184,6 +184,10 @@ func (p *process) ended(out outcome, cut ending) ending {
 		e.incomplete = []string{e.detail + ": " + p.output.LastLine()}
 	default:
 		e.reason = "completed"
+	}
+	if out.Outlived > 0 {
+		e.incomplete = append(e.incomplete, fmt.Sprintf("still running %s after the install, and stopped then: %s (%d in all)",
+			linger, strings.Join(out.Lines, "; "), out.Outlived))
 	}
 	for _, c := range []struct {
 		n    int64

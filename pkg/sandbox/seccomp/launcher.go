@@ -18,6 +18,10 @@ import (
 // resultFD is where the launcher writes its outcome.
 const resultFD = 3
 
+// linger is how long processes that outlive the package manager may go on, so
+// that what they do late is seen. What is left then is stopped, and reported.
+const linger = 10 * time.Second
+
 const (
 	tickInterval  = 100 * time.Millisecond
 	killInterval  = 5 * time.Millisecond
@@ -217,26 +221,36 @@ func receive(conn int) (listener, error) {
 // wait sees the run to its end, and everything it started.
 func (l *launcher) wait(s *supervisor) outcome {
 	out := outcome{Started: true}
-	tick := time.NewTicker(tickInterval)
+	tick := time.NewTimer(tickInterval)
 	defer tick.Stop()
-	ended := false
-	for !ended {
+	var lingered <-chan time.Time
+	for ended := false; !ended; {
 		select {
 		case status := <-l.died:
+			out.exited(status)
+			lingered = time.After(linger)
+		case <-l.gone:
 			ended = true
-			out.Code = status.ExitStatus()
-			if status.Signaled() {
-				out.Signal = int(status.Signal())
-			}
+		case <-lingered:
+			ended = true
+			lines := commandLines(descendants(os.Getpid()))
+			out.Outlived, out.Lines = len(lines), lines[:min(len(lines), 3)]
 		case <-l.stop:
 			ended = true
 		case now := <-tick.C:
 			out.Limit = s.tick(now)
 			ended = out.Limit != ""
+			tick.Reset(max(tickInterval, 10*time.Since(now)))
 		}
 	}
 	s.end()
 	out.Left = l.end()
+	// All have gone, but the program's own end may not have been read yet.
+	select {
+	case status := <-l.died:
+		out.exited(status)
+	default:
+	}
 	out.counts = s.finish()
 	out.Dropped = l.sink.dropped
 	return out

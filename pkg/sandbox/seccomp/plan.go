@@ -31,9 +31,20 @@ type outcome struct {
 	Code    int    `json:"code"`
 	Signal  int    `json:"signal"`
 	Limit   string `json:"limit"` // the limit that was exceeded
-	Dropped uint32 `json:"dropped"`
-	Left    int    `json:"left"` // processes that could not be ended
+	// Outlived is the number of processes that had to be stopped after the
+	// program's own end, Lines the command lines of some.
+	Outlived int      `json:"outlived"`
+	Lines    []string `json:"lines"`
+	Dropped  uint32   `json:"dropped"`
+	Left     int      `json:"left"` // processes that could not be ended
 	counts
+}
+
+func (o *outcome) exited(s waitStatus) {
+	o.Code = s.ExitStatus()
+	if s.Signaled() {
+		o.Signal = int(s.Signal())
+	}
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

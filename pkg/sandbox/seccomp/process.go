@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -72,6 +73,17 @@ func readStatus(pid int) (status, bool) {
 		}
 	}
 	return s, s.tgid != 0
+}
+
+// private is the memory of processes that no file backs, in bytes. What several
+// share counts for each.
+func private(pids []int) int64 {
+	var sum int64
+	for _, pid := range pids {
+		s, _ := readStatus(pid) // gone: none
+		sum += s.private
+	}
+	return sum
 }
 
 // childrenOf lists a process's children, zombies included.
@@ -143,5 +155,23 @@ func descendants(of int) []int {
 			}
 		}
 	}
+	return out
+}
+
+// maxCommandLine bounds each command line of an outcome, in bytes.
+const maxCommandLine = 120
+
+// commandLines describes processes, zombies left out, for a human.
+func commandLines(pids []int) []string {
+	var out []string
+	for _, pid := range pids {
+		raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+		if err != nil || len(raw) == 0 {
+			continue
+		}
+		line := strings.ReplaceAll(strings.TrimRight(string(raw[:min(len(raw), maxCommandLine)]), "\x00"), "\x00", " ")
+		out = append(out, strings.ToValidUTF8(line, "\uFFFD"))
+	}
+	slices.Sort(out)
 	return out
 }

@@ -152,7 +152,7 @@ const sweepAge = 100 * time.Millisecond
 // sweep finds processes that have made no call yet, and gives up on forks that
 // have failed.
 func (t *table) sweep(now time.Time) {
-	for _, p := range slices.Collect(maps.Values(t.byPID)) {
+	for _, p := range slices.Collect(maps.Values(t.byPID)) { // settle adds to the map
 		if p.forks > 0 && now.Sub(p.forked) > sweepAge {
 			t.settle(p)
 			p.forks = 0
@@ -171,17 +171,6 @@ func (t *table) size() int {
 		n += p.forks
 	}
 	return n
-}
-
-// private is the memory of all processes that no file backs, in bytes. What
-// several share counts for each.
-func (t *table) private() int64 {
-	var sum int64
-	for pid := range t.byPID {
-		s, _ := readStatus(pid) // gone: none
-		sum += s.private
-	}
-	return sum
 }
 
 // record begins a record of what a thread of p does.
