@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/falconer-sec/falconer/eventing"
+	apifunc "github.com/falconer-sec/falconer/functions/api"
 	"github.com/falconer-sec/falconer/functions/correlator"
 	"github.com/falconer-sec/falconer/functions/deadletter"
 	"github.com/falconer-sec/falconer/functions/planner"
@@ -30,9 +31,9 @@ import (
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
 	"github.com/falconer-sec/falconer/pkg/falco/rules"
+	"github.com/falconer-sec/falconer/pkg/falco/shipped"
 	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/natsd"
-	"github.com/falconer-sec/falconer/pkg/registry"
 	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/sandbox"
 	"github.com/falconer-sec/falconer/pkg/sandbox/gvisor"
@@ -93,7 +94,7 @@ func openNode(ctx context.Context, c nodeConfig) (n *node, err error) {
 			n.close(context.WithoutCancel(ctx))
 		}
 	}()
-	if n.rules, err = loadRules(c.rulesDir); err != nil {
+	if n.rules, err = shipped.Load(c.rulesDir); err != nil {
 		return n, err
 	}
 	if n.server, err = natsd.Start(natsd.Config{Dir: filepath.Join(c.dir, "jetstream"), SyncAlways: c.syncAlways, Log: c.log}); err != nil {
@@ -114,7 +115,7 @@ func (n *node) openState(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n.sources, err = source.OpenStore(ctx, js, source.StoreConfig{TTL: 30 * 24 * time.Hour, Spool: n.c.dir}); err != nil {
+	if n.sources, err = source.OpenStore(ctx, js, source.StoreConfig{TTL: source.Keep, Spool: n.c.dir}); err != nil {
 		return err
 	}
 	if n.alerts, err = alerts.Open(ctx, n.nc, alerts.Config{Log: n.c.log}); err != nil {
@@ -126,7 +127,7 @@ func (n *node) openState(ctx context.Context) error {
 	if n.letters, err = deadletter.New(ctx, n.nc); err != nil {
 		return err
 	}
-	if n.ledger, err = ledger.Open(ctx, js, ledger.Config{Keep: 90 * 24 * time.Hour}); err != nil {
+	if n.ledger, err = ledger.Open(ctx, js, ledger.Config{Keep: apifunc.Keep}); err != nil {
 		return err
 	}
 	topology, err := trigger.Load(eventing.FS)
@@ -170,7 +171,7 @@ func (n *node) subscribe(ctx context.Context) error {
 	}{
 		{planner.Name, &planner.Function{Planner: n.planner, Fetcher: planner.LocalArchives(c.archives), Emitter: n.broker, Now: time.Now, Log: c.log}, 2},
 		{runner.Name, run, c.parallel},
-		{correlator.Name, n.join, 16},
+		{correlator.Name, n.join, 64}, // one that gathers late alerts holds its slot for a while
 		{reporter.Name, c.reporter, 4},
 		{api.Name, n.ledger, 4},
 		{"deadletter", letters, 4},
@@ -191,12 +192,16 @@ func (n *node) runner(ctx context.Context, managers []ecosystem.Manager) (*runne
 	if err != nil {
 		return nil, err
 	}
+	registries := runner.Registries{Env: c.environment, Cache: c.cache, Hosts: c.hosts, Log: c.log}
+	if c.npmCache != "" {
+		registries.Extra = []string{c.npmCache}
+	}
 	byName := map[string]ecosystem.Manager{}
 	for _, m := range managers {
 		byName[m.Name()] = m
 	}
 	return runner.New(runner.Deps{
-		Sources: n.sources, Managers: byName, Mirror: n.mirror, Driver: driver, Kind: "gvisor",
+		Sources: n.sources, Managers: byName, Mirror: registries.Mirror, Driver: driver, Kind: "gvisor",
 		Alerts: alerts.Sink{Store: n.alerts}, Emit: n.broker, Ledger: ledger, Scripts: npm.InstallScripts,
 		Limits: c.limits, TempDir: c.dir, Evidence: c.evidence, Progress: c.progress, Log: c.log,
 	}), nil
@@ -209,22 +214,6 @@ func sandboxDir() string {
 		return "/tmp"
 	}
 	return ""
-}
-
-// mirror asks the host's npm for its registries anew for each scan, so that a
-// changed setting counts.
-func (n *node) mirror(offline bool) (*registry.Mirror, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	settings, err := registry.Configured(ctx, registry.Host{Env: n.c.environment})
-	if err != nil {
-		return nil, err
-	}
-	o := registry.Options{Config: settings, Cache: n.c.cache, Hosts: n.c.hosts, Offline: offline, Log: n.c.log}
-	if n.c.npmCache != "" {
-		o.Extra = []string{n.c.npmCache}
-	}
-	return registry.New(o)
 }
 
 // start begins deliveries and the loops beside them.

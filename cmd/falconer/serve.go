@@ -11,10 +11,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"github.com/falconer-sec/falconer/eventing"
+	apifunc "github.com/falconer-sec/falconer/functions/api"
 	"github.com/falconer-sec/falconer/functions/falcogate"
 	"github.com/falconer-sec/falconer/functions/gitlabhook"
 	"github.com/falconer-sec/falconer/functions/reporter"
@@ -79,7 +79,7 @@ Secrets come from the environment, or from files that NAME_FILE variables name (
 type secrets struct{ gitlab, api, falco, report []string }
 
 func readSecrets(getenv func(string) string) (s secrets, err error) {
-	for name, to := range map[string]*[]string{"FALCONER_GITLAB_WEBHOOK_TOKEN": &s.gitlab, "FALCONER_API_TOKEN": &s.api,
+	for name, to := range map[string]*[]string{gitlabhook.TokenVariable: &s.gitlab, "FALCONER_API_TOKEN": &s.api,
 		"FALCONER_FALCO_TOKEN": &s.falco, "FALCONER_REPORT_TOKEN": &s.report} {
 		if *to, err = secret.Tokens(getenv, name); err != nil {
 			return s, err
@@ -145,7 +145,7 @@ func (a *app) serveConfig(f serveFlags, secret secrets) (nodeConfig, error) {
 	if c.archives == "" {
 		c.archives = a.getenv("FALCONER_SOURCE_DIR")
 	}
-	sinks := []reporter.Sink{logged{c.log}}
+	sinks := []reporter.Sink{reporter.NewLog(c.log)}
 	if f.resultsDir != "" {
 		if err := os.MkdirAll(f.resultsDir, 0o755); err != nil {
 			return c, err
@@ -174,8 +174,6 @@ func (n *node) handler(ctx context.Context, secret secrets) (http.Handler, error
 	if len(secret.falco) == 0 {
 		falco = api.Guard(api.Access{}, log, gate)
 	}
-	hooks := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "falconer_gitlab_webhooks_total", Help: "Webhooks by what became of them."}, []string{"outcome"})
-	n.metrics.MustRegister(hooks)
 	if len(secret.gitlab) == 0 {
 		log.Info("no FALCONER_GITLAB_WEBHOOK_TOKEN is set: GitLab's webhooks are refused")
 	}
@@ -184,9 +182,9 @@ func (n *node) handler(ctx context.Context, secret secrets) (http.Handler, error
 	mux := http.NewServeMux()
 	mux.Handle("/falco", falco)
 	mux.Handle("/gitlab/webhook", gitlabhook.Handler(gitlabhook.Config{Tokens: secret.gitlab, Emitter: n.broker, Now: time.Now, Log: log,
-		Count: func(o gitlabhook.Outcome) { hooks.WithLabelValues(string(o)).Inc() }}))
+		Count: gitlabhook.Counter(n.metrics)}))
 	mux.Handle(api.Prefix+"/", api.New(api.Config{Planner: n.planner, Emitter: n.broker, Scans: n.ledger, Results: n.results,
-		Log: eventLog{n.broker}, Letters: letterBox{n.letters, n.broker}, Access: access, Now: time.Now, Slog: log, Stop: ctx.Done()}))
+		Log: eventLog{n.broker}, Letters: apifunc.Letters{Store: n.letters, To: n.broker, Emit: n.broker}, Access: access, Now: time.Now, Slog: log, Stop: ctx.Done()}))
 	mux.Handle("/{namespace}/{broker}", api.Guard(access, log, ingress))
 	return mux, nil
 }
@@ -215,23 +213,4 @@ func dataDir(flag string, getenv func(string) string) (string, error) {
 		return "", err
 	}
 	return abs, os.MkdirAll(abs, 0o700)
-}
-
-// logged is a reporter's sink that logs verdicts.
-type logged struct{ log *slog.Logger }
-
-var _ reporter.Sink = logged{}
-
-// Name implements reporter.Sink.
-func (logged) Name() string { return "log" }
-
-// Deliver implements reporter.Sink.
-func (l logged) Deliver(_ context.Context, r reporter.Report) error {
-	if r.Result != nil {
-		l.log.Info("scan ended", "scan_id", r.Result.ScanID, "project", r.Result.Project, "root", r.Result.Root, "verdict", r.Result.Verdict,
-			"revision", r.Result.Revision, "findings", len(r.Result.Findings), "alerts", r.Result.Counts.Alerts)
-	} else {
-		l.log.Warn("scan rejected", "scan_id", r.Rejected.ScanID, "project", r.Rejected.Project, "reason", r.Rejected.Reason)
-	}
-	return nil
 }

@@ -7,13 +7,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
+	"github.com/falconer-sec/falconer/pkg/falco/shipped"
 )
 
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Show the versions of falconer, its rules and its recipes", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			set, err := loadRules("")
+			set, err := shipped.Load("")
 			if err != nil {
 				return err
 			}
