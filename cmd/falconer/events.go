@@ -16,6 +16,7 @@ import (
 
 	"github.com/falconer-sec/falconer/pkg/api"
 	"github.com/falconer-sec/falconer/pkg/api/client"
+	"github.com/falconer-sec/falconer/pkg/report"
 	"github.com/falconer-sec/falconer/pkg/scan"
 	"github.com/falconer-sec/falconer/pkg/secret"
 )
@@ -89,7 +90,12 @@ func (a *app) events(ctx context.Context, c *client.Client, q api.Query, scanID 
 
 func writeEvent(w io.Writer, e api.Logged, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(w).Encode(e)
+		line, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(append(report.Inert(line), '\n'))
+		return err
 	}
 	_, err := fmt.Fprintf(w, "%6d  %s  %-36s %-36s %s\n", e.Seq, e.Time.UTC().Format(time.RFC3339), short(e.Event.Type()), printable(e.Event.Subject()), printable(e.Event.Source()))
 	return err
