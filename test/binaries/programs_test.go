@@ -1,0 +1,55 @@
+// Package binaries_test builds every function's program as its image has it,
+// and runs it: what it needs, what it answers, how it ends, what it weighs.
+package binaries_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// maxSize is what a function may weigh that links neither a Kubernetes client
+// nor a sandbox's kernel, in bytes.
+const maxSize = 16_000_000
+
+const token = "a-token-of-this-test"
+
+// program is one function's program.
+type program struct {
+	needs []string          // variables without which it refuses to start
+	env   map[string]string // further ones
+	heavy string            // why maxSize does not count
+}
+
+// programs lists what functions/*/cmd has; a test holds it against the folders.
+func programs() map[string]program {
+	return map[string]program{
+		"api":        {needs: []string{"NATS_URL", "K_SINK", "FALCONER_API_TOKEN"}},
+		"correlator": {needs: []string{"NATS_URL"}},
+		"deadletter": {needs: []string{"NATS_URL"}},
+		"falcogate":  {needs: []string{"NATS_URL"}},
+		"gitlabhook": {needs: []string{"K_SINK", "FALCONER_GITLAB_WEBHOOK_TOKEN"}},
+		"planner":    {needs: []string{"NATS_URL", "K_SINK", "FALCONER_SOURCE_DIR"}},
+		"reporter":   {env: map[string]string{"FALCONER_RESULTS_DIR": filepath.Join(rig.dir, "results")}},
+		"runner":     {needs: []string{"NATS_URL", "K_SINK"}, heavy: "gVisor's kernel is in it"},
+	}
+}
+
+// environment is what a program is started with, without the variables named.
+func (p program) environment(without ...string) []string {
+	all := map[string]string{"NATS_URL": rig.nats, "K_SINK": rig.sink.URL, "FALCONER_API_TOKEN": token,
+		"FALCONER_GITLAB_WEBHOOK_TOKEN": token, "FALCONER_SOURCE_DIR": filepath.Join(rig.dir, "sources")}
+	env := []string{"PORT=0", "PATH=" + os.Getenv("PATH"), "HOME=" + rig.dir, "TMPDIR=" + os.TempDir()}
+	for _, name := range p.needs {
+		if !slices.Contains(without, name) {
+			env = append(env, name+"="+all[name])
+		}
+	}
+	if !slices.Contains(p.needs, "K_SINK") {
+		env = append(env, "K_SINK="+rig.sink.URL)
+	}
+	for name, value := range p.env {
+		env = append(env, name+"="+value)
+	}
+	return env
+}
