@@ -94,7 +94,7 @@ const maxAncestors = 64
 type table struct {
 	c        Config
 	byPID    map[int32]*Process
-	found    bool // the package manager has been started
+	root     *Process // the package manager, once an init has started it
 	overflow int64
 }
 
@@ -182,8 +182,10 @@ func (t *table) exec(p *Process, r *record.Record) {
 	if !p.manager || p.Parent == nil {
 		return
 	}
-	if p.Parent.init && !t.found {
-		t.found = true // init starts the package manager, and nothing else
+	if p.Parent.init && t.root == nil {
+		t.root = p // init starts the package manager, and nothing else
+	}
+	if p == t.root { // through env and its interpreter
 		return
 	}
 	e := ecosystem.Exec{Path: r.Exe, Argv: r.Argv, Env: r.Env, Cwd: r.Cwd}
