@@ -6,15 +6,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
 // took is what a program cost.
 type took struct {
-	wall time.Duration
-	cpu  time.Duration // user and system, of the program and its descendants
-	how  string        // how cpu was measured
-	code int           // exit code
+	began time.Time
+	wall  time.Duration
+	cpu   time.Duration // user and system, of the program and its descendants
+	how   string        // how cpu was measured
+	code  int           // exit code
 }
 
 // commandTimeout ends a program that hangs.
@@ -38,11 +40,12 @@ func (r *Run) run(ctx context.Context, dir string, env []string, name string, ar
 	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C comes through Cancel alone, once
 	cmd.WaitDelay = 30 * time.Second
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, append(os.Environ(), env...), log, log
 	began := time.Now()
 	err = cmd.Run()
-	t := took{wall: time.Since(began)}
+	t := took{began: began, wall: time.Since(began)}
 	if p := cmd.ProcessState; p != nil {
 		t.cpu, t.code, t.how = p.UserTime()+p.SystemTime(), p.ExitCode(), fmt.Sprintf("CPU by getrusage, which misses what nobody waited for (no cgroup: %v)", without)
 	}

@@ -47,7 +47,7 @@ var comparisons = []struct {
 	base string
 	unit string // "" for all
 }{
-	{regexp.MustCompile(`^(falconer scan.*|strace.*)$`), nativeInstall, ""},
+	{regexp.MustCompile(`^(` + scanTotal + `|` + scanInstall + `|strace.*)$`), nativeInstall, ""},
 	{regexp.MustCompile(`^(alerts\.Put|falcogate\.Gate)/.*$`), "alerts.JetStream", "alerts/s"},
 	{regexp.MustCompile(`^correlator\.Join/scans=.*$`), "correlator.Join/scans=10", "cpu-µs/alert"},
 	{regexp.MustCompile(`^rules\.Match/(.*)/all$`), "rules.Match/$1/indexed", "ns/op"},
@@ -85,6 +85,7 @@ var aims = []struct {
 	{regexp.MustCompile(`^correlator\.Join/`), "p99-ms", "under 10 ms"},
 	{regexp.MustCompile(`^correlator\.Join/`), "cpu-µs/alert", "flat from 10 to 10,000 scans"},
 	{regexp.MustCompile(`^falconer$`), "MB", "at most 90"},
+	{regexp.MustCompile(`^binaries\.FirstAnswer/`), "ms/start", "at most 50 ms"},
 	{regexp.MustCompile(`^function `), "MB", "at most 16 without a Kubernetes client"},
 }
 

@@ -14,7 +14,9 @@ import (
 const (
 	nativeInstall = "npm ci"
 	scanTotal     = "falconer scan"
+	scanBefore    = "falconer scan, until scan.started"
 	scanInstall   = "falconer scan, the sandboxed install alone"
+	scanAfter     = "falconer scan, from sandbox.exited on"
 	straceInstall = "strace -f npm ci"
 )
 
@@ -150,7 +152,9 @@ func (s *scans) scan(ctx context.Context) error {
 	}
 	s.took(scanTotal, t)
 	if s.measured {
+		s.sample(scanBefore, "s", o.Started.Sub(t.began).Seconds())
 		s.sample(scanInstall, "s", o.Finished.Sub(o.Started).Seconds())
+		s.sample(scanAfter, "s", t.began.Add(t.wall).Sub(o.Finished).Seconds())
 		s.note(scanInstall, "s", fmt.Sprintf("verdict %s, %d sensor records", o.Verdict, o.Counts["sensor_events"]))
 	}
 	return nil
