@@ -12,10 +12,12 @@ import (
 	"syscall"
 
 	"github.com/falconer-sec/falconer/pkg/sandbox/gvisor/runtime"
+	"github.com/falconer-sec/falconer/pkg/sandbox/seccomp"
 )
 
 func main() {
 	stopSampler()
+	seccomp.Dispatch()
 	runtime.Dispatch() // becomes gVisor when started under one of its names
 	// A reader that has gone (falconer scan 2>&1 | head) makes a write fail
 	// instead of ending us on the spot, with the temporary files still there.

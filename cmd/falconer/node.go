@@ -37,6 +37,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/sandbox"
 	"github.com/falconer-sec/falconer/pkg/sandbox/gvisor"
+	"github.com/falconer-sec/falconer/pkg/sandbox/seccomp"
 	"github.com/falconer-sec/falconer/pkg/scan"
 	"github.com/falconer-sec/falconer/pkg/source"
 	"github.com/falconer-sec/falconer/pkg/trigger"
@@ -54,12 +55,15 @@ type nodeConfig struct {
 	parallel    int    // scans at a time
 	limits      sandbox.Limits
 	sandboxLogs string
-	evidence    func(scan.ID) string
-	progress    func(scan.ID, string)
-	reporter    function.Handler
-	letters     func(function.Handler) function.Handler // wraps the dead-letter function; may be nil
-	log         *slog.Logger
-	environment []string
+	// unsafeSeccomp runs installs without isolation, see pkg/sandbox/seccomp.
+	unsafeSeccomp bool
+	askAhead      bool // ask npm for its registries at once: a scan follows
+	evidence      func(scan.ID) string
+	progress      func(scan.ID, string)
+	reporter      function.Handler
+	letters       func(function.Handler) function.Handler // wraps the dead-letter function; may be nil
+	log           *slog.Logger
+	environment   []string
 }
 
 // node is an embedded Falconer: the functions on the embedded broker over an
@@ -181,10 +185,21 @@ func (n *node) subscribe(ctx context.Context) error {
 	return nil
 }
 
-// runner makes the function that runs scans, on gVisor.
+// driver makes what isolates and watches installs: gVisor, or on the user's
+// explicit word the supervisor that isolates nothing.
+func (n *node) driver() (d sandbox.Driver, kind string, err error) {
+	if n.c.unsafeSeccomp {
+		d, err = seccomp.New(seccomp.Config{Rules: n.rules, TempDir: sandboxDir(), Log: n.c.log})
+		return d, "seccomp", err
+	}
+	d, err = gvisor.New(gvisor.Config{Rules: n.rules, TempDir: sandboxDir(), DebugDir: n.c.sandboxLogs, Log: n.c.log})
+	return d, "gvisor", err
+}
+
+// runner makes the function that runs scans.
 func (n *node) runner(ctx context.Context, managers []ecosystem.Manager) (*runner.Runner, error) {
 	c := n.c
-	driver, err := gvisor.New(gvisor.Config{Rules: n.rules, TempDir: sandboxDir(), DebugDir: c.sandboxLogs, Log: c.log})
+	driver, kind, err := n.driver()
 	if err != nil {
 		return nil, err
 	}
@@ -192,16 +207,19 @@ func (n *node) runner(ctx context.Context, managers []ecosystem.Manager) (*runne
 	if err != nil {
 		return nil, err
 	}
-	registries := runner.Registries{Env: c.environment, Cache: c.cache, Hosts: c.hosts, Log: c.log}
+	registries := &runner.Registries{Env: c.environment, Cache: c.cache, Hosts: c.hosts, Log: c.log}
 	if c.npmCache != "" {
 		registries.Extra = []string{c.npmCache}
+	}
+	if c.askAhead {
+		registries.AskAhead()
 	}
 	byName := map[string]ecosystem.Manager{}
 	for _, m := range managers {
 		byName[m.Name()] = m
 	}
 	return runner.New(runner.Deps{
-		Sources: n.sources, Managers: byName, Mirror: registries.Mirror, Driver: driver, Kind: "gvisor",
+		Sources: n.sources, Managers: byName, Mirror: registries.Mirror, Driver: driver, Kind: kind,
 		Alerts: alerts.Sink{Store: n.alerts}, Emit: n.broker, Ledger: ledger, Scripts: npm.InstallScripts,
 		Limits: c.limits, TempDir: c.dir, Evidence: c.evidence, Progress: c.progress, Log: c.log,
 	}), nil

@@ -27,6 +27,7 @@ type scanFlags struct {
 	timeout time.Duration
 	offline bool
 	keep    string
+	unsafe  bool
 	verbose bool
 	quiet   bool
 }
@@ -62,6 +63,7 @@ projects the worst counts: malicious, then inconclusive, then suspicious.`,
 	fl.BoolVar(&f.offline, "offline", false, "make no request to any registry: use what is in the caches")
 	fl.StringVar(&f.keep, "keep", "", "keep the evidence in `DIR` (default ./falconer-evidence): output, alerts, events, result")
 	fl.Lookup("keep").NoOptDefVal = "falconer-evidence"
+	fl.BoolVar(&f.unsafe, "unsafe-seccomp", false, "where gVisor can't run: watch the install on this machine WITHOUT isolating it")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "show every occurrence, every fetch and the installer's output")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress")
 	return cmd
@@ -112,6 +114,7 @@ func (a *app) scanSource(ctx context.Context, path string, f scanFlags) (err err
 	}
 	progress := newProgress(a.io.err, a.terminal(a.io.err), f.quiet)
 	results := newCollector()
+	c.unsafeSeccomp, c.askAhead = f.unsafe, true
 	c.progress, c.evidence = progress.line, kept.scan
 	c.reporter = reporter.New(c.log, results)
 	c.letters = results.letters

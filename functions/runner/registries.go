@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/falconer-sec/falconer/pkg/registry"
@@ -18,16 +19,42 @@ type Registries struct {
 	Extra []string // npm cache folders whose content may be used; never written
 	Hosts []string // further hosts that packages may be fetched from
 	Log   *slog.Logger
+
+	ahead atomic.Pointer[chan answer] // what AskAhead hears, for one Mirror
+}
+
+// answer is what npm said of its registries.
+type answer struct {
+	settings registry.Config
+	err      error
+}
+
+// AskAhead asks npm now, so that the next Mirror need not wait for it: npm
+// takes a fifth of a second to say where its registry is.
+func (r *Registries) AskAhead() {
+	heard := make(chan answer, 1)
+	r.ahead.Store(&heard)
+	go func() { heard <- r.ask() }()
+}
+
+func (r *Registries) ask() answer {
+	ctx, cancel := context.WithTimeout(context.Background(), settingsTimeout)
+	defer cancel()
+	settings, err := registry.Configured(ctx, registry.Host{Env: r.Env})
+	return answer{settings, err}
 }
 
 // Mirror is a Deps.Mirror. It asks npm anew each time, so that a changed
 // setting counts from the next scan on.
-func (r Registries) Mirror(offline bool) (*registry.Mirror, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), settingsTimeout)
-	defer cancel()
-	settings, err := registry.Configured(ctx, registry.Host{Env: r.Env})
-	if err != nil {
-		return nil, err
+func (r *Registries) Mirror(offline bool) (*registry.Mirror, error) {
+	var heard answer
+	if ahead := r.ahead.Swap(nil); ahead != nil {
+		heard = <-*ahead
+	} else {
+		heard = r.ask()
 	}
-	return registry.New(registry.Options{Config: settings, Cache: r.Cache, Extra: r.Extra, Hosts: r.Hosts, Offline: offline, Log: r.Log})
+	if heard.err != nil {
+		return nil, heard.err
+	}
+	return registry.New(registry.Options{Config: heard.settings, Cache: r.Cache, Extra: r.Extra, Hosts: r.Hosts, Offline: offline, Log: r.Log})
 }

@@ -99,13 +99,13 @@ func open(d serve.Deps) (Deps, error) {
 	}, nil
 }
 
-func registries(d serve.Deps) Registries {
+func registries(d serve.Deps) *Registries {
 	cache := d.Env("FALCONER_CACHE_DIR")
 	if cache == "" {
 		cache = filepath.Join(os.TempDir(), "falconer-cache")
 	}
 	hosts := strings.FieldsFunc(d.Env("FALCONER_ALLOW_HOSTS"), func(r rune) bool { return r == ',' || r == ' ' })
-	return Registries{Env: os.Environ(), Cache: cache, Hosts: hosts, Log: d.Log}
+	return &Registries{Env: os.Environ(), Cache: cache, Hosts: hosts, Log: d.Log}
 }
 
 // number reads an environment variable.

@@ -33,12 +33,12 @@ import (
 const (
 	DefaultMemory    = 4 << 30
 	DefaultTasks     = 2048
-	DefaultOutput    = 1 << 20
+	DefaultOutput    = 16 << 20
 	DefaultWall      = 10 * time.Minute
 	maxOutput        = 1 << 30 // bytes of output after which a run is ended
 	registryPort     = 4873
 	drainTimeout     = 30 * time.Second
-	isolationInWords = "gVisor: its own kernel, root and loopback-only network; the host's /usr is visible read-only"
+	isolationInWords = "own kernel, own root, loopback only; the host's /usr read-only"
 )
 
 // Config is what the driver needs beside a Spec.
@@ -213,6 +213,9 @@ func (d *Driver) report(s sandbox.Spec, id string, end ending, sum sensor.Summar
 		SensorEvents: sum.Events, SensorDropped: sum.Dropped,
 		AlertsStored: sum.Stored, AlertsCapped: sum.Capped,
 		OutputBytes: out.Total(), Log: out.Tail(),
+	}
+	if n := out.Total(); n > s.Limits.OutputBytes {
+		r.Incomplete = append(r.Incomplete, fmt.Sprintf("the installer wrote %d bytes, of which the first %d and the end are kept", n, s.Limits.OutputBytes))
 	}
 	if n := len(sum.Outlived); n > 0 && end.reason == "completed" {
 		r.Incomplete = append(r.Incomplete, fmt.Sprintf("still running %s after the install, and stopped then: %s (%d in all)", linger, strings.Join(sum.Outlived[:min(n, 3)], "; "), n))

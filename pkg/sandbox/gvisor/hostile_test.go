@@ -66,6 +66,9 @@ func TestOutputFlood(t *testing.T) {
 	if r.OutputBytes < 50_000_000 || len(r.Log) > 32<<10 || !strings.HasSuffix(r.Log, "the end\n") {
 		t.Errorf("counted %d bytes, log of %d bytes", r.OutputBytes, len(r.Log))
 	}
+	if len(r.Incomplete) != 1 {
+		t.Errorf("a log that was cut is not reported: %q", r.Incomplete)
+	}
 	if info, err := os.Stat(filepath.Join(evidence, "output.log")); err != nil || info.Size() > 32<<10 {
 		t.Errorf("evidence: %v, %v", info, err)
 	}
