@@ -4,7 +4,16 @@ GO      ?= go
 BIN     := bin/falconer
 # gVisor re-executes its own binary inside an empty root: it must be static.
 export CGO_ENABLED = 0
-LDFLAGS := -s -w
+# Functions aligned to 16 bytes instead of 32 save 1.3 MB.
+LDFLAGS := -s -w -funcalign=16
+# Of a release, -trimpath. Not otherwise: it compiles everything once more beside
+# what the tests have compiled.
+BUILDFLAGS ?=
+# Knative's filter library brings these along and we hardly run them: without
+# inlining they weigh 2 MB less. The flags count for tests too, so that both
+# share what is compiled.
+COLD := k8s.io/... sigs.k8s.io/... github.com/google/gnostic-models/...
+export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) $(COLD:%=-gcflags=%=-l))
 
 .PHONY: help build demo test race fuzz lint bench corpus e2e clean
 
@@ -13,7 +22,7 @@ help: ## list the targets
 
 build: ## build bin/falconer, one static binary
 	@mkdir -p bin
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/falconer
+	$(GO) build $(BUILDFLAGS) -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/falconer
 
 demo: build ## scan a malicious and a benign sample and show both verdicts
 	./scripts/demo

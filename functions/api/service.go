@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/falconer-sec/falconer/functions/deadletter"
 	"github.com/falconer-sec/falconer/functions/planner"
@@ -46,32 +47,51 @@ func Service(d serve.Deps) (http.Handler, error) {
 	if len(tokens) == 0 {
 		return nil, fault.Errorf(fault.Permanent, "neither FALCONER_API_TOKEN nor FALCONER_API_TOKEN_FILE is set: every request would be refused")
 	}
-	plans, err := planner.Open(d.Context, d.NATS, d.Env("FALCONER_RULES_DIR"))
-	if err != nil {
-		return nil, err
-	}
-	js, err := jetstream.New(d.NATS)
-	if err != nil {
-		return nil, fault.New("api: open JetStream", fault.Permanent, err)
-	}
-	scans, err := ledger.Open(d.Context, js, ledger.Config{Keep: Keep})
-	if err != nil {
-		return nil, err
-	}
-	published, err := results.Open(d.Context, d.NATS, results.Config{})
-	if err != nil {
-		return nil, err
-	}
-	letters, err := deadletter.New(d.Context, d.NATS)
+	from, err := open(d)
 	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
 	mux.Handle(api.Prefix+"/", api.New(api.Config{
-		Planner: plans, Emitter: d.Emitter, Scans: scans, Results: published, Log: noLog{},
-		Letters: Letters{Store: letters, To: noTriggers{}, Emit: d.Emitter},
+		Planner: from.planner, Emitter: d.Emitter, Scans: from.scans, Results: from.results, Log: noLog{},
+		Letters: Letters{Store: from.letters, To: noTriggers{}, Emit: d.Emitter},
 		Access:  api.Access{Tokens: tokens}, Now: time.Now, Slog: d.Log, Stop: d.Context.Done(),
 	}))
-	mux.Handle("/{$}", d.Receiver(scans))
+	mux.Handle("/{$}", d.Receiver(from.scans))
 	return mux, nil
+}
+
+// stores is the state behind the API.
+type stores struct {
+	planner planner.Planner
+	scans   *ledger.Ledger
+	results *results.Store
+	letters *deadletter.Store
+}
+
+// open opens everything at once: a cold start waits for it.
+func open(d serve.Deps) (s stores, err error) {
+	js, err := jetstream.New(d.NATS)
+	if err != nil {
+		return s, fault.New("api: open JetStream", fault.Permanent, err)
+	}
+	g, ctx := errgroup.WithContext(d.Context)
+	g.Go(func() (err error) {
+		s.planner, err = planner.Open(ctx, d.NATS, d.Env("FALCONER_RULES_DIR"))
+		return err
+	})
+	g.Go(func() (err error) {
+		s.scans, err = ledger.Open(ctx, js, ledger.Config{Keep: Keep})
+		return err
+	})
+	g.Go(func() (err error) {
+		s.results, err = results.Open(ctx, d.NATS, results.Config{})
+		return err
+	})
+	g.Go(func() (err error) {
+		s.letters, err = deadletter.New(ctx, d.NATS)
+		return err
+	})
+	err = g.Wait()
+	return s, err
 }

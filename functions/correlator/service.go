@@ -18,8 +18,8 @@ import (
 //
 // and needs NATS_URL and K_SINK.
 func Service(d serve.Deps) (function.Handler, error) {
-	if d.NATS == nil {
-		return nil, fault.Errorf(fault.Permanent, "correlator: NATS_URL is not set")
+	if err := d.Require("NATS_URL", "K_SINK"); err != nil {
+		return nil, err
 	}
 	var settle time.Duration
 	if s := d.Env("FALCONER_CORRELATOR_SETTLE"); s != "" {

@@ -22,8 +22,8 @@ const Name = "falcogate"
 //
 // and needs NATS_URL and K_SINK.
 func Service(d serve.Deps) (function.Handler, error) {
-	if d.NATS == nil {
-		return nil, fault.Errorf(fault.Permanent, "falcogate: NATS_URL is not set")
+	if err := d.Require("NATS_URL", "K_SINK"); err != nil {
+		return nil, err
 	}
 	list, err := readTokens(d.Env)
 	if err != nil {

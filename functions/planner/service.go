@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
@@ -37,14 +38,23 @@ func Service(d serve.Deps) (function.Handler, error) {
 // Open makes a Planner of every package manager there is, on JetStream. rules is
 // a directory of rules, "" for those shipped.
 func Open(ctx context.Context, nc *nats.Conn, rules string) (Planner, error) {
-	set, err := shipped.Load(rules)
-	if err != nil {
-		return Planner{}, err
-	}
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return Planner{}, fault.New("planner: open JetStream", fault.Permanent, err)
 	}
-	store, err := source.OpenStore(ctx, js, source.StoreConfig{TTL: source.Keep})
-	return Planner{Store: store, Managers: []ecosystem.Manager{npm.Manager{}}, Rules: set.Version()}, err
+	p := Planner{Managers: []ecosystem.Manager{npm.Manager{}}}
+	g, ctx := errgroup.WithContext(ctx) // either takes milliseconds that a cold start has to wait for
+	g.Go(func() error {
+		set, err := shipped.Load(rules)
+		if err == nil {
+			p.Rules = set.Version()
+		}
+		return err
+	})
+	g.Go(func() (err error) {
+		p.Store, err = source.OpenStore(ctx, js, source.StoreConfig{TTL: source.Keep})
+		return err
+	})
+	err = g.Wait()
+	return p, err
 }

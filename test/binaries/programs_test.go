@@ -25,9 +25,9 @@ type program struct {
 func programs() map[string]program {
 	return map[string]program{
 		"api":        {needs: []string{"NATS_URL", "K_SINK", "FALCONER_API_TOKEN"}},
-		"correlator": {needs: []string{"NATS_URL"}},
+		"correlator": {needs: []string{"NATS_URL", "K_SINK"}},
 		"deadletter": {needs: []string{"NATS_URL"}},
-		"falcogate":  {needs: []string{"NATS_URL"}},
+		"falcogate":  {needs: []string{"NATS_URL", "K_SINK"}},
 		"gitlabhook": {needs: []string{"K_SINK", "FALCONER_GITLAB_WEBHOOK_TOKEN"}},
 		"planner":    {needs: []string{"NATS_URL", "K_SINK", "FALCONER_SOURCE_DIR"}},
 		"reporter":   {env: map[string]string{"FALCONER_RESULTS_DIR": filepath.Join(rig.dir, "results")}},
