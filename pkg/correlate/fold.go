@@ -63,7 +63,10 @@ type Progress struct {
 }
 
 // gathered is a finding in the making; its evidence is sorted.
-type gathered struct{ finding.Finding }
+type gathered struct {
+	finding.Finding
+	desc string // the rule's description, "" if no alert brought it
+}
 
 // NewFold returns an empty Fold.
 func NewFold() *Fold {
@@ -83,7 +86,11 @@ func NewFoldOn(r finding.Result, after uint64) *Fold {
 	f.after, f.base, f.last = after, r.Counts, after
 	for _, x := range r.Findings {
 		x.Evidence = slices.Clone(x.Evidence)
-		f.findings[x.ID] = &gathered{x}
+		g := &gathered{Finding: x}
+		if len(x.Evidence) > 0 && x.Summary != g.said() {
+			g.desc = x.Summary
+		}
+		f.findings[x.ID] = g
 		for _, e := range x.Evidence {
 			if d, ok := binary(e.AlertID); ok {
 				f.digests[d] = 0
@@ -177,11 +184,15 @@ func (f *Fold) gather(e Entry) {
 		f.bytes += 512
 	}
 	g.Count++
+	g.desc = max(g.desc, cut(a.Field(falco.FieldDesc), maxText)) // one rule's, so they are alike; max for any order
 	g.Priority = min(g.Priority, a.Priority)
 	g.Claimed = g.Claimed && place.Claimed
 	behaviours, techniques := labelsOf(a.Tags)
 	g.Behaviours, g.Techniques = union(g.Behaviours, behaviours), union(g.Techniques, techniques)
 	f.bytes += g.keep(ev)
+	if g.Summary = g.desc; g.desc == "" {
+		g.Summary = g.said()
+	}
 }
 
 // keep inserts evidence where its time puts it and returns the growth in bytes.
@@ -196,9 +207,12 @@ func (g *gathered) keep(ev finding.Evidence) int {
 		g.Evidence = g.Evidence[:finding.MaxEvidence-1]
 	}
 	g.Evidence = slices.Insert(g.Evidence, i, ev)
-	g.Summary = cut(summaryOf(g.Evidence[0].Output, g.Rule), maxText)
 	return grown
 }
+
+// said is the summary where the rule's own description didn't come along: what
+// the first alert said.
+func (g *gathered) said() string { return cut(summaryOf(g.Evidence[0].Output, g.Rule), maxText) }
 
 func earlier(a, b finding.Evidence) int {
 	return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.AlertID, b.AlertID))
@@ -217,7 +231,7 @@ func evidenceSize(e finding.Evidence) int {
 // more urgent. Once dropped, a finding stays dropped: those kept only become
 // more urgent, so that the outcome does not depend on the order of alerts.
 func (f *Fold) room(id string, p finding.Priority) *gathered {
-	g := &gathered{finding.Finding{ID: id, Priority: p}}
+	g := &gathered{Finding: finding.Finding{ID: id, Priority: p}}
 	if len(f.findings) < finding.MaxFindings {
 		f.findings[id] = g
 		return g

@@ -35,6 +35,7 @@ const (
 	FieldPath    = "falconer.path"    // install path of the package, relative to the project root
 	FieldScript  = "falconer.script"  // lifecycle script
 	FieldPhase   = "falconer.phase"   // "install"
+	FieldDesc    = "falconer.desc"    // the rule's description
 	FieldChain   = "falconer.chain"   // []string, command lines, outermost first
 )
 

@@ -159,6 +159,7 @@ func (e *event) alert(m rules.Match) falco.Alert {
 		fields["fd.name"] = name
 	}
 	fields[falco.FieldScanID] = string(e.c.ScanID)
+	fields[falco.FieldDesc] = m.Rule.Desc
 	fields[falco.FieldChain] = e.p.chain()
 	fields[falco.FieldPhase] = "install"
 	if e.p.placed {

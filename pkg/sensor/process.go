@@ -70,8 +70,14 @@ func (p *Process) chain() []string {
 	}
 	var lines []string
 	for i := len(up) - 1; i >= 0; i-- {
-		lines = append(lines, up[i].images...)
-		lines = append(lines, up[i].CommandLine())
+		q := up[i]
+		if q.manager && q.Parent != nil && q.Parent.init && len(q.images) > 0 {
+			words := strings.Fields(q.images[len(q.images)-1]) // its switches are ours, and many
+			lines = append(lines, strings.Join(words[:min(2, len(words))], " "))
+			continue
+		}
+		lines = append(lines, q.images...)
+		lines = append(lines, q.CommandLine())
 	}
 	return compact(lines)
 }
