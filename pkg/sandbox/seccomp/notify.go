@@ -37,9 +37,15 @@ const (
 // listener is the supervisor's end of a filter.
 type listener int
 
+// ioctl repeats what a signal interrupts: the runtime's own signals come at any
+// time, and an answer that is lost leaves its caller waiting for ever.
 func (l listener) ioctl(request uintptr, arg unsafe.Pointer) unix.Errno {
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(l), request, uintptr(arg))
-	return errno
+	for {
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(l), request, uintptr(arg))
+		if errno != unix.EINTR {
+			return errno
+		}
+	}
 }
 
 // next waits for a system call. ok is false once no process is left under the
@@ -50,7 +56,6 @@ func (l listener) next(n *notification) (ok bool) {
 		switch l.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(n)) {
 		case 0:
 			return true
-		case unix.EINTR:
 		case unix.ENOENT: // the caller was killed meanwhile, or all are gone
 			if l.abandoned() {
 				return false
