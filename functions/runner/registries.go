@@ -30,15 +30,24 @@ type answer struct {
 }
 
 // AskAhead asks npm now, so that the next Mirror need not wait for it: npm
-// takes a fifth of a second to say where its registry is.
-func (r *Registries) AskAhead() {
-	heard := make(chan answer, 1)
+// takes a fifth of a second to say where its registry is. The function it
+// returns ends the asking and waits for that end.
+func (r *Registries) AskAhead() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	heard, done := make(chan answer, 1), make(chan struct{})
 	r.ahead.Store(&heard)
-	go func() { heard <- r.ask() }()
+	go func() {
+		defer close(done)
+		heard <- r.ask(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
-func (r *Registries) ask() answer {
-	ctx, cancel := context.WithTimeout(context.Background(), settingsTimeout)
+func (r *Registries) ask(ctx context.Context) answer {
+	ctx, cancel := context.WithTimeout(ctx, settingsTimeout)
 	defer cancel()
 	settings, err := registry.Configured(ctx, registry.Host{Env: r.Env})
 	return answer{settings, err}
@@ -51,7 +60,7 @@ func (r *Registries) Mirror(offline bool) (*registry.Mirror, error) {
 	if ahead := r.ahead.Swap(nil); ahead != nil {
 		heard = <-*ahead
 	} else {
-		heard = r.ask()
+		heard = r.ask(context.Background())
 	}
 	if heard.err != nil {
 		return nil, heard.err

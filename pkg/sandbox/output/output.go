@@ -4,6 +4,7 @@
 package output
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -98,4 +99,12 @@ func (o *Output) Save(name string) error {
 		text = append(text, "\n[... cut ...]\n"+o.Tail()...)
 	}
 	return os.WriteFile(name, text, 0o600)
+}
+
+// Problem says that some of the output is not kept, "" if all of it is.
+func (o *Output) Problem() string {
+	if n := o.Total(); n > o.limit {
+		return fmt.Sprintf("the installer wrote %d bytes, of which the first %d and the end are kept", n, o.limit)
+	}
+	return ""
 }

@@ -42,7 +42,7 @@ const (
 	DefaultMemory = 4 << 30
 	DefaultTasks  = 2048
 	DefaultDisk   = 8 << 30
-	DefaultOutput = 1 << 20
+	DefaultOutput = 16 << 20
 	DefaultWall   = 10 * time.Minute
 	maxOutput     = 1 << 30 // bytes of output after which a run is ended
 	drainTimeout  = 30 * time.Second
@@ -197,6 +197,9 @@ func (d *Driver) report(s sandbox.Spec, id string, end ending, sum sensor.Summar
 		SensorEvents: sum.Events, SensorDropped: max(sum.Dropped, end.dropped),
 		AlertsStored: sum.Stored, AlertsCapped: sum.Capped,
 		OutputBytes: out.Total(), Log: out.Tail(),
+	}
+	if cut := out.Problem(); cut != "" {
+		r.Incomplete = append(r.Incomplete, cut)
 	}
 	if s.Evidence != "" {
 		if err := out.Save(filepath.Join(s.Evidence, "output.log")); err != nil {
