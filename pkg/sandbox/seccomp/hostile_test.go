@@ -6,9 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/falconer-sec/falconer/pkg/sandbox"
 )
@@ -193,5 +196,51 @@ func nothingLeft(t testing.TB, tmp string) {
 	out, _ := exec.Command("pgrep", "-f", "^kworker$").Output()
 	if len(out) > 0 {
 		t.Errorf("processes are left: %s", out)
+	}
+}
+
+// TestSignalledSupervisor interrupts the supervisor all the time, as its own
+// runtime does now and then: no call may go unanswered, and no record missing.
+func TestSignalledSupervisor(t *testing.T) {
+	t.Parallel()
+	tmp := t.TempDir()
+	const opens = 30_000
+	s := spec(t, `echo up $PPID; UV_THREADPOOL_SIZE=16 node -e '
+const fs = require("fs"), home = process.env.HOME; let left = `+fmt.Sprint(opens)+`, open = 0;
+const next = () => { if (left-- > 0) { open++; fs.open(home + "/.netrc", "r", (e, fd) => { fs.close(fd, () => { open--; next(); }) }) } else if (!open) console.log("done") };
+for (let i = 0; i < 32; i++) next();'`)
+	done := make(chan struct{})
+	s.Progress = func(line string) {
+		var pid int
+		if _, err := fmt.Sscanf(line, "up %d", &pid); err != nil {
+			return
+		}
+		go interrupt(pid, done)
+	}
+	var log alertLog
+	r, err := driver(t, tmp).Run(t.Context(), s, &log)
+	close(done)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasSuffix(r.Log, "done\n") || len(r.Incomplete) > 0 || r.AlertsStored+r.AlertsCapped < opens {
+		t.Errorf("ended with %+v, incomplete %q, %d alerts", r.Sandbox, r.Incomplete, r.AlertsStored+r.AlertsCapped)
+	}
+}
+
+// interrupt signals every thread of a process until done.
+func interrupt(pid int, done <-chan struct{}) {
+	for {
+		tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid)) // gone: none
+		for _, task := range tasks {
+			if tid, err := strconv.Atoi(task.Name()); err == nil {
+				_ = unix.Tgkill(pid, tid, unix.SIGURG) // gone, too
+			}
+		}
+		select {
+		case <-done:
+			return
+		default:
+		}
 	}
 }

@@ -173,6 +173,9 @@ func (p *process) ended(out outcome, cut ending) ending {
 	}
 	switch {
 	case cut.reason != "":
+	case out.Broken != "":
+		e.reason, e.detail = "lost", "the supervisor gave up: "+out.Broken
+		e.incomplete = []string{e.detail}
 	case out.Limit != "":
 		e.reason, e.detail = "limit", out.Limit
 		e.incomplete = []string{"the install was stopped: " + out.Limit}

@@ -60,12 +60,13 @@ func launch() int {
 
 // launcher is one run.
 type launcher struct {
-	plan plan
-	stop <-chan os.Signal
-	sink *sink
-	root int             // the program's process
-	gone chan struct{}   // closed when no child is left
-	died chan waitStatus // the program's end
+	plan   plan
+	stop   <-chan os.Signal
+	sink   *sink
+	root   int             // the program's process
+	gone   chan struct{}   // closed when no child is left
+	died   chan waitStatus // the program's end
+	broken chan error      // why the supervisor stopped
 }
 
 type waitStatus = unix.WaitStatus
@@ -125,7 +126,7 @@ func (l *launcher) fork() (int, error) {
 		_ = unix.Close(pair[0])
 		return -1, err
 	}
-	l.gone, l.died = make(chan struct{}), make(chan waitStatus, 1)
+	l.gone, l.died, l.broken = make(chan struct{}), make(chan waitStatus, 1), make(chan error, 1)
 	go l.reap()
 	return pair[0], nil
 }
@@ -172,7 +173,9 @@ func (l *launcher) supervise(conn int) (*supervisor, error) {
 	go s.bury()
 	go func() {
 		goruntime.LockOSThread()
-		s.serve()
+		if err := s.serve(); err != nil {
+			l.broken <- err
+		}
 	}()
 	if _, err := unix.Write(conn, []byte{0}); err != nil {
 		return nil, fmt.Errorf("start the program: %w", err)
@@ -235,6 +238,9 @@ func (l *launcher) wait(s *supervisor) outcome {
 			ended = true
 			lines := commandLines(descendants(os.Getpid()))
 			out.Outlived, out.Lines = len(lines), lines[:min(len(lines), 3)]
+		case err := <-l.broken:
+			ended = true
+			out.Broken = err.Error()
 		case <-l.stop:
 			ended = true
 		case now := <-tick.C:

@@ -1,6 +1,7 @@
 package seccomp
 
 import (
+	"errors"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -48,28 +49,30 @@ func (l listener) ioctl(request uintptr, arg unsafe.Pointer) unix.Errno {
 	}
 }
 
-// next waits for a system call. ok is false once no process is left under the
-// filter, or the listener is broken.
-func (l listener) next(n *notification) (ok bool) {
+// errAbandoned says that no process is left under the filter.
+var errAbandoned = errors.New("no process is left")
+
+// next waits for a system call. Its error is errAbandoned in the end.
+func (l listener) next(n *notification) error {
 	for {
 		*n = notification{} // the kernel insists
-		switch l.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(n)) {
+		switch errno := l.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(n)); errno {
 		case 0:
-			return true
+			return nil
 		case unix.ENOENT: // the caller was killed meanwhile, or all are gone
 			if l.abandoned() {
-				return false
+				return errAbandoned
 			}
 		default:
-			return false
+			return errno
 		}
 	}
 }
 
 func (l listener) abandoned() bool {
 	p := []unix.PollFd{{Fd: int32(l), Events: unix.POLLIN}}
-	_, err := unix.Poll(p, 0)
-	return err != nil && err != unix.EINTR || p[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+	_, err := unix.Poll(p, 0) // also fails, and says POLLERR, when interrupted
+	return err == nil && p[0].Revents&unix.POLLHUP != 0
 }
 
 // valid reports whether the call still waits. If it does, what was read of its
@@ -78,12 +81,15 @@ func (l listener) valid(id uint64) bool { return l.ioctl(ioctlIDValid, unsafe.Po
 
 // answer lets the call happen (0) or fail with errno. The caller may have been
 // killed meanwhile, which is no failure.
-func (l listener) answer(id uint64, errno unix.Errno) {
+func (l listener) answer(id uint64, errno unix.Errno) error {
 	r := response{ID: id, Error: -int32(errno)}
 	if errno == 0 {
 		r.Flags = unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE
 	}
-	_ = l.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
+	if err := l.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r)); err != 0 && err != unix.ENOENT {
+		return err
+	}
+	return nil
 }
 
 // hurry asks for switches between caller and supervisor without a scheduler's

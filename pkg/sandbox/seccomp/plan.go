@@ -35,6 +35,7 @@ type outcome struct {
 	// program's own end, Lines the command lines of some.
 	Outlived int      `json:"outlived"`
 	Lines    []string `json:"lines"`
+	Broken   string   `json:"broken"` // why the supervisor had to give up
 	Dropped  uint32   `json:"dropped"`
 	Left     int      `json:"left"` // processes that could not be ended
 	counts

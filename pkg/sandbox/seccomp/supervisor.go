@@ -1,6 +1,7 @@
 package seccomp
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -50,15 +51,23 @@ func newSupervisor(l listener, p plan, s *sink, launcher int) (*supervisor, erro
 	return v, nil
 }
 
-// serve answers until no process is left. It must run on a thread of its own.
-func (s *supervisor) serve() {
+// serve answers until no process is left, which is no error. It must run on a
+// thread of its own.
+func (s *supervisor) serve() error {
 	s.l.hurry()
 	var n notification
-	for s.l.next(&n) {
+	for {
+		if err := s.l.next(&n); errors.Is(err, errAbandoned) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("take a system call: %w", err)
+		}
 		s.mu.Lock()
 		errno := s.decide(&n)
 		s.mu.Unlock()
-		s.l.answer(n.ID, errno)
+		if err := s.l.answer(n.ID, errno); err != nil {
+			return fmt.Errorf("answer a system call: %w", err)
+		}
 	}
 }
 
