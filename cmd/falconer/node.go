@@ -107,10 +107,25 @@ func openNode(ctx context.Context, c nodeConfig) (n *node, err error) {
 	if n.nc, err = n.server.Connect("falconer"); err != nil {
 		return n, err
 	}
+	if err = n.emptyWork(); err != nil {
+		return n, err
+	}
 	if err = n.openState(ctx); err != nil {
 		return n, err
 	}
 	return n, n.subscribe(ctx)
+}
+
+// work is the folder for what is unpacked and spooled.
+func (n *node) work() string { return filepath.Join(n.c.dir, "falconer-work") }
+
+// emptyWork removes what a killed process left in the work folder. The server
+// is running: the state, and with it the folder, is ours alone.
+func (n *node) emptyWork() error {
+	if err := os.RemoveAll(n.work()); err != nil {
+		return err
+	}
+	return os.Mkdir(n.work(), 0o700)
 }
 
 // openState opens the stores on JetStream.
@@ -119,7 +134,7 @@ func (n *node) openState(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n.sources, err = source.OpenStore(ctx, js, source.StoreConfig{TTL: source.Keep, Spool: n.c.dir}); err != nil {
+	if n.sources, err = source.OpenStore(ctx, js, source.StoreConfig{TTL: source.Keep, Spool: n.work()}); err != nil {
 		return err
 	}
 	if n.alerts, err = alerts.Open(ctx, n.nc, alerts.Config{Log: n.c.log}); err != nil {
@@ -147,7 +162,7 @@ func (n *node) openState(ctx context.Context) error {
 func (n *node) subscribe(ctx context.Context) error {
 	c := n.c
 	managers := []ecosystem.Manager{npm.Manager{}}
-	n.planner = planner.Planner{Store: n.sources, Managers: managers, Rules: n.rules.Version(), TempDir: c.dir}
+	n.planner = planner.Planner{Store: n.sources, Managers: managers, Rules: n.rules.Version(), TempDir: n.work()}
 	states, err := kv.Open(ctx, n.nc, kv.Config{})
 	if err != nil {
 		return err
@@ -221,7 +236,7 @@ func (n *node) runner(ctx context.Context, managers []ecosystem.Manager) (*runne
 	return runner.New(runner.Deps{
 		Sources: n.sources, Managers: byName, Mirror: registries.Mirror, Driver: driver, Kind: kind,
 		Alerts: alerts.Sink{Store: n.alerts}, Emit: n.broker, Ledger: ledger, Scripts: npm.InstallScripts,
-		Limits: c.limits, TempDir: c.dir, Evidence: c.evidence, Progress: c.progress, Log: c.log,
+		Limits: c.limits, TempDir: n.work(), Evidence: c.evidence, Progress: c.progress, Log: c.log,
 	}), nil
 }
 

@@ -38,8 +38,8 @@ func (a *app) replayCommand() *cobra.Command {
 	return cmd
 }
 
-// maxLetters bounds a listing.
-const maxLetters = 1000
+// maxLetters bounds a listing: it is what the API gives at once.
+const maxLetters = 500
 
 func (a *app) letters(ctx context.Context, c *client.Client) error {
 	page, err := c.DeadLetters(ctx, maxLetters)
@@ -50,24 +50,35 @@ func (a *app) letters(ctx context.Context, c *client.Client) error {
 		fmt.Fprintf(a.io.out, "%s  %s  %-10s %s of %s\n    %d: %s\n", l.ID, l.At.UTC().Format(time.RFC3339), printable(l.Trigger),
 			short(l.Event.Type()), printable(l.Event.Subject()), l.Code, printable(l.Reason))
 	}
-	fmt.Fprintf(a.io.err, "%d dead letters\n", len(page.Letters))
+	more := ""
+	if page.More {
+		more = ", and there are more"
+	}
+	fmt.Fprintf(a.io.err, "%d dead letters%s\n", len(page.Letters), more)
 	return nil
 }
 
+// replay has letters delivered again, all in several requests where there are
+// many. One that comes back meanwhile, because it failed again, is not sent a
+// second time.
 func (a *app) replay(ctx context.Context, c *client.Client, r api.Replay) error {
+	sent := map[string]bool{}
 	for {
 		done, err := c.Replay(ctx, r)
 		if err != nil {
 			return err
 		}
+		again := false
 		for _, id := range done.Replayed {
-			fmt.Fprintln(a.io.out, "replayed", id)
+			again = again || sent[id]
+			sent[id] = true
+			fmt.Fprintln(a.io.out, "replayed", printable(id))
 		}
 		var failed []error
 		for id, why := range done.Failed {
 			failed = append(failed, fmt.Errorf("%s stays: %s", id, why))
 		}
-		if len(failed) > 0 || !done.More {
+		if len(failed) > 0 || !done.More || again {
 			return errors.Join(failed...)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/scratch"
 )
 
 // scanFlags are the command line of `falconer scan`.
@@ -34,6 +35,9 @@ type scanFlags struct {
 
 // exitInterrupted is the exit code after Ctrl-C, as shells have it.
 const exitInterrupted = 130
+
+// stateDir starts the name of the directory that holds a scan's state.
+const stateDir = "falconer-state-"
 
 func (a *app) scanCommand() *cobra.Command {
 	var f scanFlags
@@ -99,12 +103,15 @@ func (a *app) scanSource(ctx context.Context, path string, f scanFlags) (err err
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "falconer-")
+	if err := scratch.Sweep("", stateDir); err != nil { // of scans that were killed
+		a.log().Warn("directories of earlier scans stay behind", "error", err)
+	}
+	state, err := scratch.Make("", stateDir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	c, err := f.common.node(a, dir)
+	defer func() { err = errors.Join(err, state.Remove()) }()
+	c, err := f.common.node(a, state.Path)
 	if err != nil {
 		return err
 	}

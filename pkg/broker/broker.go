@@ -248,5 +248,6 @@ func (b *Broker) Close(ctx context.Context) error {
 	return errors.Join(err, fault.New("broker: flush", fault.Transient, b.cfg.Conn.FlushTimeout(5*time.Second)))
 }
 
-// cancelGrace is what a handler gets to return once it was cancelled.
-const cancelGrace = 5 * time.Second
+// cancelGrace is what a handler gets to return once it was cancelled: more than
+// a sandbox takes to be gone.
+const cancelGrace = 20 * time.Second

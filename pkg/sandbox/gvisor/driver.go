@@ -26,6 +26,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/sandbox"
 	"github.com/falconer-sec/falconer/pkg/sandbox/gvisor/runtime"
 	"github.com/falconer-sec/falconer/pkg/sandbox/output"
+	"github.com/falconer-sec/falconer/pkg/scratch"
 	"github.com/falconer-sec/falconer/pkg/sensor"
 )
 
@@ -38,8 +39,12 @@ const (
 	maxOutput        = 1 << 30 // bytes of output after which a run is ended
 	registryPort     = 4873
 	drainTimeout     = 30 * time.Second
+	drainUnstarted   = time.Second
 	isolationInWords = "own kernel, own root, loopback only; the host's /usr read-only"
 )
+
+// dirPrefix starts the names of runs' directories.
+const dirPrefix = "falconer-sandbox-"
 
 // Config is what the driver needs beside a Spec.
 type Config struct {
@@ -81,17 +86,25 @@ func New(c Config) (*Driver, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if err := scratch.Sweep(c.TempDir, dirPrefix); err != nil { // of runs that were killed
+		c.Log.Warn("directories of earlier sandboxes stay behind", "error", err)
+	}
 	return &Driver{c: c, rootless: rootless}, nil
 }
 
 // Run implements sandbox.Driver.
 func (d *Driver) Run(ctx context.Context, s sandbox.Spec, alerts sandbox.AlertSink) (sandbox.Report, error) {
 	applyDefaults(&s.Limits)
-	dir, err := os.MkdirTemp(d.c.TempDir, "falconer-sandbox-")
+	work, err := scratch.Make(d.c.TempDir, dirPrefix)
 	if err != nil {
 		return sandbox.Report{}, fault.New("gvisor: make a directory for the sandbox", fault.Transient, err)
 	}
-	defer removeAll(dir, d.c.Log)
+	dir := work.Path
+	defer func() {
+		if err := work.Remove(); err != nil {
+			d.c.Log.Error("a sandbox's directory stays behind", "dir", dir, "error", err)
+		}
+	}()
 	tools, err := findToolchain("npm", "node")
 	if err != nil {
 		return sandbox.Report{}, err
@@ -152,19 +165,23 @@ func (d *Driver) run(ctx context.Context, dir string, s sandbox.Spec, setting ec
 	if err != nil {
 		return sandbox.Report{}, err
 	}
-	summary := collect(watched, stopSensor)
+	drain := drainTimeout
+	if !watch.Alive() { // it ended before it began: there is hardly anything to read, and perhaps nobody to hang up
+		drain = drainUnstarted
+	}
+	summary := collect(watched, stopSensor, drain)
 	return d.report(s, id, end, summary, out), nil
 }
 
 // collect waits for the sensor to read what is left in its socket.
-func collect(watched <-chan sensor.Summary, stop func()) sensor.Summary {
+func collect(watched <-chan sensor.Summary, stop func(), limit time.Duration) sensor.Summary {
 	select {
 	case summary := <-watched:
 		return summary
-	case <-time.After(drainTimeout):
+	case <-time.After(limit):
 		stop()
 		summary := <-watched
-		summary.Incomplete = append(summary.Incomplete, fmt.Sprintf("the sensor did not finish within %s of the sandbox's end", drainTimeout))
+		summary.Incomplete = append(summary.Incomplete, fmt.Sprintf("the sensor did not finish within %s of the sandbox's end", limit))
 		return summary
 	}
 }
@@ -214,8 +231,8 @@ func (d *Driver) report(s sandbox.Spec, id string, end ending, sum sensor.Summar
 		AlertsStored: sum.Stored, AlertsCapped: sum.Capped,
 		OutputBytes: out.Total(), Log: out.Tail(),
 	}
-	if n := out.Total(); n > s.Limits.OutputBytes {
-		r.Incomplete = append(r.Incomplete, fmt.Sprintf("the installer wrote %d bytes, of which the first %d and the end are kept", n, s.Limits.OutputBytes))
+	if cut := out.Problem(); cut != "" {
+		r.Incomplete = append(r.Incomplete, cut)
 	}
 	if n := len(sum.Outlived); n > 0 && end.reason == "completed" {
 		r.Incomplete = append(r.Incomplete, fmt.Sprintf("still running %s after the install, and stopped then: %s (%d in all)", linger, strings.Join(sum.Outlived[:min(n, 3)], "; "), n))
@@ -226,10 +243,4 @@ func (d *Driver) report(s sandbox.Spec, id string, end ending, sum sensor.Summar
 		}
 	}
 	return r
-}
-
-func removeAll(dir string, log *slog.Logger) {
-	if err := os.RemoveAll(dir); err != nil {
-		log.Error("a sandbox's directory stays behind", "dir", dir, "error", err)
-	}
 }
