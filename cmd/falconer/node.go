@@ -57,13 +57,16 @@ type nodeConfig struct {
 	sandboxLogs string
 	// unsafeSeccomp runs installs without isolation, see pkg/sandbox/seccomp.
 	unsafeSeccomp bool
-	askAhead      bool // ask npm for its registries at once: a scan follows
-	evidence      func(scan.ID) string
-	progress      func(scan.ID, string)
-	reporter      function.Handler
-	letters       func(function.Handler) function.Handler // wraps the dead-letter function; may be nil
-	log           *slog.Logger
-	environment   []string
+	// ephemeral says that the state serves one scan and is deleted with its
+	// directory and the process: npm is asked for its registries at once, and the
+	// store is not shut down in good order, which takes it 0.15 s.
+	ephemeral   bool
+	evidence    func(scan.ID) string
+	progress    func(scan.ID, string)
+	reporter    function.Handler
+	letters     func(function.Handler) function.Handler // wraps the dead-letter function; may be nil
+	log         *slog.Logger
+	environment []string
 }
 
 // node is an embedded Falconer: the functions on the embedded broker over an
@@ -84,14 +87,15 @@ type node struct {
 	join    *correlator.Correlator
 	notify  *alerts.Notifier
 
-	stop  context.CancelFunc
-	loops sync.WaitGroup
+	stop       context.CancelFunc
+	stopAsking func() // ends what AskAhead began
+	loops      sync.WaitGroup
 }
 
 // openNode opens the state and subscribes the functions. Nothing is delivered
 // before start. The caller closes the node, also after a failed start.
 func openNode(ctx context.Context, c nodeConfig) (n *node, err error) {
-	n = &node{c: c, metrics: prometheus.NewRegistry(), stop: func() {}}
+	n = &node{c: c, metrics: prometheus.NewRegistry(), stop: func() {}, stopAsking: func() {}}
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
 		if err != nil {
@@ -226,8 +230,8 @@ func (n *node) runner(ctx context.Context, managers []ecosystem.Manager) (*runne
 	if c.npmCache != "" {
 		registries.Extra = []string{c.npmCache}
 	}
-	if c.askAhead {
-		registries.AskAhead()
+	if c.ephemeral {
+		n.stopAsking = registries.AskAhead()
 	}
 	byName := map[string]ecosystem.Manager{}
 	for _, m := range managers {
@@ -273,6 +277,7 @@ func (n *node) close(ctx context.Context) error {
 		errs = append(errs, n.broker.Close(ctx))
 	}
 	n.stop()
+	n.stopAsking()
 	n.loops.Wait()
 	if n.alerts != nil {
 		errs = append(errs, n.alerts.Close())
@@ -280,7 +285,7 @@ func (n *node) close(ctx context.Context) error {
 	if n.nc != nil {
 		n.nc.Close()
 	}
-	if n.server != nil {
+	if n.server != nil && !n.c.ephemeral {
 		errs = append(errs, n.server.Close())
 	}
 	return errors.Join(errs...)

@@ -121,7 +121,7 @@ func (a *app) scanSource(ctx context.Context, path string, f scanFlags) (err err
 	}
 	progress := newProgress(a.io.err, a.terminal(a.io.err), f.quiet)
 	results := newCollector()
-	c.unsafeSeccomp, c.askAhead = f.unsafe, true
+	c.unsafeSeccomp, c.ephemeral = f.unsafe, true
 	c.progress, c.evidence = progress.line, kept.scan
 	c.reporter = reporter.New(c.log, results)
 	c.letters = results.letters
