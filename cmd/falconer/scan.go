@@ -47,7 +47,8 @@ func (a *app) scanCommand() *cobra.Command {
 		Long: `Scan finds the projects below PATH (default: the current directory), installs exactly what their lockfiles pin
 in a gVisor sandbox, watches, and prints a verdict for each.
 
-Exit codes: 0 clean, 1 suspicious, 2 malicious, 3 inconclusive, 4 an error of ours or of usage. Of several
+Exit codes: 0 clean, 1 suspicious, 2 malicious, 3 inconclusive, 4 an error of ours or of usage (also:
+nothing could be scanned). Of several
 projects the worst counts: malicious, then inconclusive, then suspicious.`,
 		Example: "  falconer scan\n  falconer scan --format json --output result.json ./service\n  falconer scan --offline --cache ~/.npm project.tgz",
 		Args:    cobra.MaximumNArgs(1),
