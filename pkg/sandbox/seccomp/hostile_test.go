@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -187,15 +186,14 @@ func nothingLeft(t testing.TB, tmp string) {
 	}
 	pids, _ := filepath.Glob("/proc/[0-9]*")
 	for _, p := range pids {
+		traces, _ := os.Readlink(filepath.Join(p, "cwd")) // gone, or a zombie: nothing
 		for _, name := range []string{"cmdline", "environ"} {
-			if text, _ := os.ReadFile(filepath.Join(p, name)); strings.Contains(string(text), tmp+"/") {
-				t.Errorf("%s is left: %q", p, text)
-			}
+			text, _ := os.ReadFile(filepath.Join(p, name))
+			traces += string(text)
 		}
-	}
-	out, _ := exec.Command("pgrep", "-f", "^kworker$").Output()
-	if len(out) > 0 {
-		t.Errorf("processes are left: %s", out)
+		if strings.Contains(traces, tmp+"/") {
+			t.Errorf("%s is left: %q", p, traces)
+		}
 	}
 }
 
