@@ -86,6 +86,9 @@ func (p *process) run(ctx context.Context) (ending, error) {
 	if out.Problem != "" {
 		return ending{}, fault.Errorf(fault.Transient, "seccomp: the install did not start: %s", out.Problem)
 	}
+	if out.Nudges > 0 {
+		p.log.Warn("the supervisor missed system calls that waited", "times", out.Nudges)
+	}
 	return p.ended(out, cut), nil
 }
 

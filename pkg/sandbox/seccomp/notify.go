@@ -75,6 +75,13 @@ func (l listener) abandoned() bool {
 	return err == nil && p[0].Revents&unix.POLLHUP != 0
 }
 
+// waiting reports whether a call waits to be taken.
+func (l listener) waiting() bool {
+	p := []unix.PollFd{{Fd: int32(l), Events: unix.POLLIN}}
+	_, err := unix.Poll(p, 0)
+	return err == nil && p[0].Revents&unix.POLLIN != 0
+}
+
 // valid reports whether the call still waits. If it does, what was read of its
 // process before was that process's.
 func (l listener) valid(id uint64) bool { return l.ioctl(ioctlIDValid, unsafe.Pointer(&id)) == 0 }

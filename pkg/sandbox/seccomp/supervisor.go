@@ -27,6 +27,9 @@ type supervisor struct {
 	table     *table
 	listening map[uint16]bool // ports that the run's own processes listen on
 	ending    bool            // no process may be born any more
+	thread    int             // the one that serves
+	calls     int64           // served
+	lastCalls int64           // calls at the last tick
 	counts    counts
 }
 
@@ -36,6 +39,7 @@ type counts struct {
 	Foreign    int64 `json:"foreign"`    // 32-bit system calls, refused
 	Refused    int64 `json:"refused"`    // connections and sends, refused
 	Forks      int64 `json:"forks"`      // forks refused beyond the limit
+	Nudges     int64 `json:"nudges"`     // times that the supervisor slept while calls waited
 }
 
 func newSupervisor(l listener, p plan, s *sink, launcher int) (*supervisor, error) {
@@ -55,6 +59,9 @@ func newSupervisor(l listener, p plan, s *sink, launcher int) (*supervisor, erro
 // thread of its own.
 func (s *supervisor) serve() error {
 	s.l.hurry()
+	s.mu.Lock()
+	s.thread = unix.Gettid()
+	s.mu.Unlock()
 	var n notification
 	for {
 		if err := s.l.next(&n); errors.Is(err, errAbandoned) {
@@ -64,6 +71,7 @@ func (s *supervisor) serve() error {
 		}
 		s.mu.Lock()
 		errno := s.decide(&n)
+		s.calls++
 		s.mu.Unlock()
 		if err := s.l.answer(n.ID, errno); err != nil {
 			return fmt.Errorf("answer a system call: %w", err)
@@ -190,12 +198,24 @@ func (s *supervisor) fork(p *proc) unix.Errno {
 func (s *supervisor) tick(now time.Time) string {
 	s.mu.Lock()
 	s.table.sweep(now)
+	s.nudge()
 	pids := slices.Collect(maps.Keys(s.table.byPID))
 	s.mu.Unlock()
 	if private(pids) > s.plan.MemoryBytes {
 		return fmt.Sprintf("more than %d MiB of memory", s.plan.MemoryBytes>>20)
 	}
 	return ""
+}
+
+// nudge wakes the serving thread if a call waits and none was served since the
+// last tick: the run does not hang on one missed wake-up. A signal makes the
+// kernel look again.
+func (s *supervisor) nudge() {
+	if s.calls == s.lastCalls && s.thread != 0 && s.l.waiting() {
+		s.counts.Nudges++
+		_ = unix.Tgkill(unix.Getpid(), s.thread, unix.SIGURG)
+	}
+	s.lastCalls = s.calls
 }
 
 // end refuses births from now on.
