@@ -45,12 +45,6 @@ func (w *webhook) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	rw.WriteHeader(w.status)
 }
 
-func (w *webhook) answer(status int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.status = status
-}
-
 func (w *webhook) all() []hooked {
 	w.mu.Lock()
 	defer w.mu.Unlock()
