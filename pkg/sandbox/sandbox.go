@@ -37,7 +37,6 @@ type Spec struct {
 	Manager  ecosystem.Manager
 	CacheDir string       // host directory with the manager's download cache, mounted read-only; "" for none
 	Registry http.Handler // the registry proxy: all that the sandbox can reach; nil for nothing
-	Scopes   []string
 	Limits   Limits
 	// Progress receives short lines for a human; it must not block. May be nil.
 	Progress func(line string)

@@ -110,7 +110,7 @@ func (d *Driver) Run(ctx context.Context, s sandbox.Spec, alerts sandbox.AlertSi
 		return sandbox.Report{}, err
 	}
 	setting := ecosystem.Setting{Registry: fmt.Sprintf("http://127.0.0.1:%d/", registryPort), Home: homeDir,
-		Work: filepath.Join(workDir, filepath.FromSlash(s.Project.Root)), Scopes: s.Scopes, NodeDir: tools.nodedir}
+		Work: filepath.Join(workDir, filepath.FromSlash(s.Project.Root)), NodeDir: tools.nodedir}
 	recipe := s.Manager.Recipe(s.Project, setting)
 	if _, err := newBundle(filepath.Join(dir, "bundle"), s, recipe, tools); err != nil {
 		return sandbox.Report{}, err

@@ -120,7 +120,7 @@ func (d *Driver) Run(ctx context.Context, s sandbox.Spec, alerts sandbox.AlertSi
 	defer gate.close()
 	root := filepath.FromSlash(s.Project.Root)
 	setting := ecosystem.Setting{Registry: gate.url(), Home: filepath.Join(dir, homeFolder),
-		Work: filepath.Join(dir, workFolder, root), Scopes: s.Scopes, NodeDir: tools.nodedir}
+		Work: filepath.Join(dir, workFolder, root), NodeDir: tools.nodedir}
 	recipe := s.Manager.Recipe(s.Project, setting)
 	if err := layOut(dir, s, recipe); err != nil {
 		return sandbox.Report{}, err

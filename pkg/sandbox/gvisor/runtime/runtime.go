@@ -20,14 +20,10 @@ import (
 	"gvisor.dev/gvisor/runsc/cmd"
 	"gvisor.dev/gvisor/runsc/cmd/sentry/sentrycmd"
 	"gvisor.dev/gvisor/runsc/cmd/util"
-	"gvisor.dev/gvisor/runsc/version"
 )
 
 // Name is the name (argv[0]) under which the program is gVisor's runsc.
 const Name = "runsc"
-
-// Version is the version of the gVisor built in.
-func Version() string { return version.Version() }
 
 // Dispatch turns the process into gVisor if it was started under one of
 // gVisor's names, and returns otherwise.
