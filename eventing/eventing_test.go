@@ -62,15 +62,16 @@ func TestEventTypesAreThoseOfTheCode(t *testing.T) {
 // TestRouting is the event table: type to subscribers.
 func TestRouting(t *testing.T) {
 	want := map[string][]string{
-		event.RepoPush:      {"planner"},
-		event.ScanRequested: {"api", "runner"},
-		event.ScanStarted:   {"api", "correlator"},
-		event.FalcoAlert:    {"correlator"},
-		event.SandboxExited: {"correlator"},
-		event.ScanFinished:  {"api", "reporter"},
-		event.ScanAmended:   {"api", "reporter"},
-		event.ScanRejected:  {"api", "correlator", "reporter"},
-		event.RuntimeAlert:  nil,
+		event.RepoPush:       {"planner"},
+		event.ScanRequested:  {"api", "runner"},
+		event.ScanStarted:    {"api", "correlator"},
+		event.FalcoAlert:     {"correlator"},
+		event.SandboxExited:  {"correlator"},
+		event.ScanFinished:   {"api", "reporter"},
+		event.ScanAmended:    {"api", "reporter"},
+		event.ScanRejected:   {"api", "correlator", "reporter"},
+		event.RuntimeAlert:   nil,
+		event.SensorReported: nil,
 	}
 	set := load(t)
 	got := map[string][]string{}

@@ -34,6 +34,8 @@ const (
 	ScanAmended   = "dev.falconer.scan.amended.v1"
 	ScanRejected  = "dev.falconer.scan.rejected.v1"
 	RuntimeAlert  = "dev.falconer.runtime.alert.v1"
+	// SensorReported comes from a sensor that runs apart from the sandbox.
+	SensorReported = "dev.falconer.sensor.reported.v1"
 
 	// FalcoRuleOutput is the type of the events that Falcosidekick sends.
 	FalcoRuleOutput = "falco.rule.output.v1"
@@ -134,6 +136,39 @@ type Started struct {
 	Sandbox string       `json:"sandbox"` // driver: "gvisor", "kubernetes", "seccomp"
 	// Container is the sandbox's container ID, by which Falco knows it.
 	Container string `json:"container,omitempty"`
+	// Sensor says who watches: SensorGVisor, SensorFalco, or "" for the runner
+	// itself, whose Exited then has the sensor's counts.
+	Sensor string `json:"sensor,omitempty"`
+}
+
+// The values of Started.Sensor.
+const (
+	SensorGVisor = "gvisor" // our sensor on the node; its SensorReport is waited for
+	SensorFalco  = "falco"  // Falco, which reports no end
+)
+
+// SensorReport is the data of SensorReported: what the sensor on a node saw of
+// one attempt. Without it nobody can say that the attempt was watched to its
+// end.
+type SensorReport struct {
+	ScanID       scan.ID `json:"scan_id"`
+	Attempt      int     `json:"attempt"`
+	Container    string  `json:"container,omitempty"` // ID of the container that was judged
+	Node         string  `json:"node"`
+	SensorEvents int64   `json:"sensor_events"`
+	Dropped      int64   `json:"dropped"` // records that the sandbox's kernel could not deliver
+	AlertsStored int64   `json:"alerts_stored"`
+	AlertsCapped int64   `json:"alerts_capped"` // alerts beyond the sensor's limits
+	// Incomplete lists what the sensor could not see or store, in plain words.
+	Incomplete []string `json:"incomplete,omitempty"`
+	// Outlived are the command lines of processes that were still running when
+	// the first process ended.
+	Outlived []string `json:"outlived,omitempty"`
+	// Unwatched names the kinds of behaviour that the sandbox's kernel does not
+	// report, so that no rule on them can match. A stated limit of the
+	// installation, not a fault of this scan.
+	Unwatched []string  `json:"unwatched,omitempty"`
+	At        time.Time `json:"at"`
 }
 
 // Alerts is the data of FalcoAlert. It does not carry alerts, it says which

@@ -5,6 +5,6 @@ package event
 func Types() []string {
 	return []string{
 		RepoPush, ScanRequested, ScanStarted, FalcoAlert, SandboxExited,
-		ScanFinished, ScanAmended, ScanRejected, RuntimeAlert,
+		ScanFinished, ScanAmended, ScanRejected, RuntimeAlert, SensorReported,
 	}
 }
