@@ -15,3 +15,7 @@ const (
 	Namespace = "falconer"
 	Broker    = "default"
 )
+
+// ClusterOnly lists the functions that only a cluster has: an embedded broker
+// leaves out the Triggers that deliver to them (trigger.Set.Without).
+func ClusterOnly() []string { return []string{"jobwatch"} }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	ce "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/falconer-sec/falconer/eventing"
@@ -13,7 +14,7 @@ import (
 )
 
 // functions are the Services that exist.
-var functions = []string{"api", "correlator", "deadletter", "falcogate", "gitlabhook", "planner", "reporter", "runner"}
+var functions = []string{"api", "correlator", "deadletter", "falcogate", "gitlabhook", "jobwatch", "planner", "reporter", "runner"}
 
 func load(t *testing.T) *trigger.Set {
 	t.Helper()
@@ -59,19 +60,35 @@ func TestEventTypesAreThoseOfTheCode(t *testing.T) {
 	}
 }
 
+// hear lists who a topology hands an event to, each once.
+func hear(t *testing.T, set *trigger.Set, e ce.Event) (names []string) {
+	t.Helper()
+	for _, tr := range set.For(trigger.Broker{Namespace: eventing.Namespace, Name: eventing.Broker}) {
+		ok, err := tr.Match(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok {
+			names = append(names, tr.Subscriber.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // TestRouting is the event table: type to subscribers.
 func TestRouting(t *testing.T) {
 	want := map[string][]string{
-		event.RepoPush:       {"planner"},
+		event.RepoPush:       {"planner", "runner"}, // the runner is only woken
 		event.ScanRequested:  {"api", "runner"},
-		event.ScanStarted:    {"api", "correlator"},
+		event.ScanStarted:    {"api", "correlator", "reporter"}, // the reporter is only woken
 		event.FalcoAlert:     {"correlator"},
-		event.SandboxExited:  {"correlator"},
+		event.SandboxExited:  {"correlator", "reporter", "runner"}, // the reporter is only woken
 		event.ScanFinished:   {"api", "reporter"},
 		event.ScanAmended:    {"api", "reporter"},
-		event.ScanRejected:   {"api", "correlator", "reporter"},
+		event.ScanRejected:   {"api", "correlator", "reporter", "runner"},
 		event.RuntimeAlert:   nil,
-		event.SensorReported: nil,
+		event.SensorReported: {"correlator"},
 	}
 	set := load(t)
 	got := map[string][]string{}
@@ -80,16 +97,7 @@ func TestRouting(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got[typ] = nil
-		for _, tr := range set.For(trigger.Broker{Namespace: eventing.Namespace, Name: eventing.Broker}) {
-			ok, err := tr.Match(e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if ok {
-				got[typ] = append(got[typ], tr.Subscriber.Name)
-			}
-		}
+		got[typ] = hear(t, set, e)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("routing (-want +got):\n%s", diff)

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/falconer-sec/falconer/eventing"
 	apifunc "github.com/falconer-sec/falconer/functions/api"
@@ -40,6 +41,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/sandbox/seccomp"
 	"github.com/falconer-sec/falconer/pkg/scan"
 	"github.com/falconer-sec/falconer/pkg/source"
+	"github.com/falconer-sec/falconer/pkg/telemetry"
 	"github.com/falconer-sec/falconer/pkg/trigger"
 )
 
@@ -67,6 +69,7 @@ type nodeConfig struct {
 	letters     func(function.Handler) function.Handler // wraps the dead-letter function; may be nil
 	log         *slog.Logger
 	environment []string
+	getenv      func(string) string // for the OTEL_* variables; nil sends no telemetry
 }
 
 // node is an embedded Falconer: the functions on the embedded broker over an
@@ -74,6 +77,9 @@ type nodeConfig struct {
 type node struct {
 	c       nodeConfig
 	metrics *prometheus.Registry
+	sent    *telemetry.Telemetry
+	tracer  trace.Tracer
+	emit    function.Emitter // the broker, with a span for each event
 	server  *natsd.Server
 	nc      *nats.Conn
 	broker  *broker.Broker
@@ -97,6 +103,8 @@ type node struct {
 func openNode(ctx context.Context, c nodeConfig) (n *node, err error) {
 	n = &node{c: c, metrics: prometheus.NewRegistry(), stop: func() {}, stopAsking: func() {}}
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.sent = telemetry.Start(telemetry.Config{Service: "falconer", Version: ownVersion(), Env: c.getenv, Metrics: n.metrics, Log: c.log})
+	n.tracer = n.sent.Tracer()
 	defer func() {
 		if err != nil {
 			n.close(context.WithoutCancel(ctx))
@@ -157,8 +165,14 @@ func (n *node) openState(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if topology, err = topology.Without(eventing.ClusterOnly()...); err != nil {
+		return err
+	}
 	n.broker, err = broker.New(ctx, broker.Config{Conn: n.nc, Name: trigger.Broker{Namespace: eventing.Namespace, Name: eventing.Broker},
 		Triggers: topology, Log: n.c.log, Metrics: n.metrics})
+	if err == nil {
+		n.emit = function.TraceEmitter(n.tracer, n.broker)
+	}
 	return err
 }
 
@@ -171,14 +185,14 @@ func (n *node) subscribe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n.join, err = correlator.New(correlator.Deps{States: states, Alerts: n.alerts, Results: n.results, Emit: n.broker, Metrics: n.metrics, Log: c.log}); err != nil {
+	if n.join, err = correlator.New(correlator.Deps{States: states, Alerts: n.alerts, Results: n.results, Emit: n.emit, Metrics: n.metrics, Log: c.log}); err != nil {
 		return err
 	}
 	run, err := n.runner(ctx, managers)
 	if err != nil {
 		return err
 	}
-	n.notify = alerts.NewNotifier(n.alerts, n.broker, time.Now, c.log)
+	n.notify = alerts.NewNotifier(n.alerts, n.emit, time.Now, c.log)
 	letters := function.Handler(n.letters)
 	if c.letters != nil {
 		letters = c.letters(letters)
@@ -192,14 +206,14 @@ func (n *node) subscribe(ctx context.Context) error {
 		handler     function.Handler
 		concurrency int
 	}{
-		{planner.Name, &planner.Function{Planner: n.planner, Fetcher: planner.LocalArchives(c.archives), Emitter: n.broker, Now: time.Now, Log: c.log}, 2},
+		{planner.Name, &planner.Function{Planner: n.planner, Fetcher: planner.LocalArchives(c.archives), Emitter: n.emit, Now: time.Now, Log: c.log}, 2},
 		{runner.Name, run, c.parallel},
 		{correlator.Name, n.join, 64}, // one that gathers late alerts holds its slot for a while
 		{reporter.Name, c.reporter, 4},
 		{api.Name, n.ledger, 4},
 		{"deadletter", letters, 4},
 	} {
-		n.broker.Subscribe(f.name, function.Chain(f.handler, meter.Metrics(f.name), function.Trace(), function.Recover()), broker.Concurrency(f.concurrency))
+		n.broker.Subscribe(f.name, function.Chain(f.handler, meter.Metrics(f.name), function.Trace(f.name, n.tracer), function.Recover()), broker.Concurrency(f.concurrency))
 	}
 	return nil
 }
@@ -238,8 +252,8 @@ func (n *node) runner(ctx context.Context, managers []ecosystem.Manager) (*runne
 		byName[m.Name()] = m
 	}
 	return runner.New(runner.Deps{
-		Sources: n.sources, Managers: byName, Mirror: registries.Mirror, Driver: driver, Kind: kind,
-		Alerts: alerts.Sink{Store: n.alerts}, Emit: n.broker, Ledger: ledger, Scripts: npm.InstallScripts,
+		Sources: n.sources, Managers: byName, Mirror: registries.Mirror, Driver: sandbox.Traced(driver, kind, n.tracer), Kind: kind,
+		Alerts: alerts.Sink{Store: n.alerts}, Emit: n.emit, Ledger: ledger, Scripts: npm.InstallScripts,
 		Limits: c.limits, TempDir: n.work(), Evidence: c.evidence, Progress: c.progress, Log: c.log,
 	}), nil
 }
@@ -288,8 +302,16 @@ func (n *node) close(ctx context.Context) error {
 	if n.server != nil && !n.c.ephemeral {
 		errs = append(errs, n.server.Close())
 	}
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+	defer cancel()
+	if err := n.sent.Close(flush); err != nil {
+		n.c.log.Debug("traces or metrics are lost", "error", err)
+	}
 	return errors.Join(errs...)
 }
+
+// flushTimeout is what the collector of traces and metrics gets at the end.
+const flushTimeout = 3 * time.Second
 
 // defaultParallel is the number of scans run at a time: an install and its
 // sandbox keep about two cores busy.

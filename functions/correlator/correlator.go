@@ -128,8 +128,12 @@ func New(d Deps) (*Correlator, error) {
 }
 
 // Handle takes one event in. It never replies: what follows is emitted, as it
-// may be many events.
+// may be many events. A ping is a Sweep, which is how a process that is mostly
+// not there comes to sweep.
 func (c *Correlator) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
+	if e.Type() == event.Ping {
+		return nil, c.Sweep(ctx, c.d.Now())
+	}
 	in, id, err := read(e)
 	if err != nil {
 		return nil, err
@@ -173,8 +177,8 @@ func read(e ce.Event) (in correlate.Input, id scan.ID, err error) {
 		if id == "" {
 			return in, "", err
 		}
-	default:
-		return in, "", fault.Errorf(fault.Invalid, "correlator: event type %.80q is not mine", e.Type())
+	default: // it only wakes
+		return in, "", nil
 	}
 	if err != nil {
 		return in, "", err

@@ -300,6 +300,26 @@ func TestSweepRescuesAnUnfinishedEnd(t *testing.T) {
 	}
 }
 
+// TestPingSweeps: a process that is at zero most of the time has no ticker that
+// would tell it of scans that never end.
+func TestPingSweeps(t *testing.T) {
+	r, id := newRig(t, alerts.Config{}), scanID(1)
+	r.must(r.handle(event.ScanStarted, started(id, 1)))
+	r.now = origin.Add(24 * time.Hour)
+	r.must(r.handle(event.Ping, struct{}{}))
+	if n := len(r.events(event.ScanFinished)); n != 1 {
+		t.Errorf("%d finished", n)
+	}
+}
+
+func TestOtherEventsOnlyWake(t *testing.T) {
+	r := newRig(t, alerts.Config{})
+	r.must(r.handle(event.RefAdded, struct{}{}))
+	if n := len(r.sent); n != 0 {
+		t.Errorf("%d events follow from a wake-up", n)
+	}
+}
+
 func TestSecondAttemptDoesNotDouble(t *testing.T) {
 	r, id := newRig(t, alerts.Config{}), scanID(1)
 	r.must(r.handle(event.ScanStarted, started(id, 1)))

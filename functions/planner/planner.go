@@ -41,10 +41,11 @@ type Function struct {
 var _ function.Handler = (*Function)(nil)
 
 // Handle plans the scans of a push. It returns an error only where handling
-// the event again may help, or where the event itself is malformed.
+// the event again may help, or where the event itself is malformed. Other types
+// of events are success: they only wake the function ahead of a push.
 func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 	if e.Type() != event.RepoPush {
-		return nil, fault.Errorf(fault.Invalid, "planner: unexpected event type %.80q", e.Type())
+		return nil, nil
 	}
 	push, err := event.Decode[event.Push](e)
 	if err != nil {

@@ -265,18 +265,27 @@ func TestHandleErrors(t *testing.T) {
 	}
 }
 
-func TestHandleRefusesOtherEvents(t *testing.T) {
+func TestHandleRefusesABrokenPush(t *testing.T) {
 	f, _ := newFunction(t, &eventtest.Recorder{}, nil)
-	wrong := push(t)
-	wrong.SetType(event.ScanFinished)
 	broken := push(t)
 	if err := broken.SetData(ce.ApplicationJSON, []byte(`{"project_id":"x"}`)); err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range []ce.Event{wrong, broken} {
-		if _, err := f.Handle(t.Context(), e); fault.KindOf(err) != fault.Invalid {
-			t.Errorf("Handle = %v, want invalid", err)
-		}
+	if _, err := f.Handle(t.Context(), broken); fault.KindOf(err) != fault.Invalid {
+		t.Errorf("Handle = %v, want invalid", err)
+	}
+}
+
+func TestHandleIsOnlyWokenByOtherEvents(t *testing.T) {
+	rec := &eventtest.Recorder{}
+	f, _ := newFunction(t, rec, nil)
+	e := push(t)
+	e.SetType(event.RefAdded)
+	if reply, err := f.Handle(t.Context(), e); reply != nil || err != nil {
+		t.Errorf("Handle = %v, %v", reply, err)
+	}
+	if n := len(rec.Events()); n != 0 {
+		t.Errorf("%d events follow from a wake-up", n)
 	}
 }
 

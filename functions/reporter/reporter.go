@@ -67,10 +67,11 @@ func New(log *slog.Logger, sinks ...Sink) *Function {
 }
 
 // Handle delivers the event to the sinks that had it not. Its error joins the
-// transient ones of sinks; an event that can't be read is fault.Invalid.
+// transient ones of sinks; an event that can't be read is fault.Invalid. Other
+// types of events are success: they only wake the function ahead of a report.
 func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 	r, err := read(e)
-	if err != nil {
+	if err != nil || r.Result == nil && r.Rejected == nil {
 		return nil, err
 	}
 	key := e.Source() + " " + e.ID()
@@ -98,7 +99,8 @@ func deliver(ctx context.Context, s Sink, r Report) error {
 	return s.Deliver(ctx, r)
 }
 
-// read decodes the event's data by its type.
+// read decodes the event's data by its type; of another type it makes an empty
+// report.
 func read(e ce.Event) (Report, error) {
 	switch e.Type() {
 	case event.ScanFinished, event.ScanAmended:
@@ -108,7 +110,7 @@ func read(e ce.Event) (Report, error) {
 		r, err := event.Decode[event.Rejected](e)
 		return Report{Event: e, Rejected: &r}, err
 	}
-	return Report{}, fault.Errorf(fault.Invalid, "reporter: unexpected event type %.80q", e.Type())
+	return Report{}, nil
 }
 
 func (f *Function) delivered(key, sink string) bool {

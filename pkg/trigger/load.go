@@ -37,7 +37,9 @@ type EventType struct{ Namespace, Name, Type, Source, Schema string }
 // Load reads every *.yaml file of fsys, in name order, and validates it as the
 // cluster would: unknown fields and kinds, what Knative's own Validate refuses,
 // filters that would fail open or panic, and Triggers of an undeclared Broker.
-// Errors are fault.Permanent and name file and document.
+// A cluster's sources of events and their accounts may stand among them; they
+// are neither kept nor validated. Errors are fault.Permanent and name file and
+// document.
 func Load(fsys fs.FS) (*Set, error) {
 	names, err := fs.Glob(fsys, "*.yaml")
 	if err != nil {
@@ -64,6 +66,28 @@ func (s *Set) For(b Broker) []*Trigger {
 		}
 	}
 	return ts
+}
+
+// Without returns the topology less the Triggers that deliver to one of these
+// functions: for a runtime that does not have them. A name that no Trigger
+// delivers to is fault.Permanent, as it would hide nothing but a mistake.
+func (s *Set) Without(functions ...string) (*Set, error) {
+	out := *s
+	out.Triggers = nil
+	gone := map[string]bool{}
+	for _, t := range s.Triggers {
+		if slices.Contains(functions, t.Subscriber.Name) {
+			gone[t.Subscriber.Name] = true
+			continue
+		}
+		out.Triggers = append(out.Triggers, t)
+	}
+	for _, f := range functions {
+		if !gone[f] {
+			return nil, fault.Errorf(fault.Permanent, "trigger: nothing is delivered to %q, so there is nothing to leave out", f)
+		}
+	}
+	return &out, nil
 }
 
 // loader collects documents; Triggers are resolved last, since their Broker may
@@ -150,6 +174,9 @@ func (l *loader) document(doc []byte, where string) error {
 		return l.trigger(doc, where)
 	case "eventing.knative.dev/v1beta3 EventType":
 		return l.eventType(doc, where)
+	case "sources.knative.dev/v1 ApiServerSource", "sources.knative.dev/v1 PingSource",
+		"v1 ServiceAccount", "rbac.authorization.k8s.io/v1 Role", "rbac.authorization.k8s.io/v1 RoleBinding":
+		return nil // what makes events in a cluster, and what that may read there: nothing here runs it
 	}
 	return fmt.Errorf("%s: %s %s is not a kind that the topology knows", where, meta.APIVersion, meta.Kind)
 }

@@ -74,6 +74,43 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
+func TestLoadSkipsSourcesOfEvents(t *testing.T) {
+	set, err := Load(fstest.MapFS{"a.yaml": {Data: []byte(doc("") + `---
+apiVersion: sources.knative.dev/v1
+kind: PingSource
+metadata: {name: sweep, namespace: ns}
+---
+apiVersion: sources.knative.dev/v1
+kind: ApiServerSource
+metadata: {name: jobs, namespace: ns}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: jobs, namespace: ns}
+`)}})
+	if err != nil || len(set.Triggers) != 1 || len(set.Brokers) != 1 {
+		t.Errorf("%+v, %v", set, err)
+	}
+}
+
+func TestWithout(t *testing.T) {
+	second := strings.Replace(doc("")[len(brokerDoc):], "name: t,", "name: u,", 1)
+	set, err := Load(fstest.MapFS{"a.yaml": {Data: []byte(doc("") + "---\n" + strings.Replace(second, "name: f", "name: g", 1))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	less, err := set.Without("g")
+	if err != nil || len(less.Triggers) != 1 || less.Triggers[0].Subscriber.Name != "f" || len(less.Brokers) != 1 {
+		t.Errorf("%+v, %v", less, err)
+	}
+	if len(set.Triggers) != 2 {
+		t.Error("the topology itself has changed")
+	}
+	if _, err := set.Without("f", "h"); err == nil || !strings.Contains(err.Error(), `"h"`) {
+		t.Errorf("leaving out what is not there: %v", err)
+	}
+}
+
 func TestDelivery(t *testing.T) {
 	tests := map[string]struct {
 		spec    string
