@@ -30,7 +30,8 @@ type Process struct {
 	Exited  bool
 	program string   // its name when it was executed
 	images  []string // command lines before the last exec
-	init    bool     // the sandbox's own first process
+	first   bool     // the sandbox's first process
+	init    bool     // the same, and it is not the package manager
 	manager bool     // the package manager itself, not yet a script of some package
 	placed  bool
 	place   ecosystem.Place
@@ -114,7 +115,7 @@ func (t *table) apply(r *record.Record) *Process {
 	}
 	switch r.Kind {
 	case record.KindStart:
-		p.Argv, p.Cwd, p.manager, p.init = r.Argv, r.Cwd, true, t.c.Init
+		p.Argv, p.Cwd, p.manager, p.first, p.init = r.Argv, r.Cwd, true, true, t.c.Init
 		if len(r.Argv) > 0 {
 			p.Name = path.Base(r.Argv[0])
 		}

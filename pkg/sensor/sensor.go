@@ -78,6 +78,7 @@ type Sensor struct {
 	table *table
 	store *store
 	alive atomic.Bool
+	over  bool // the first process has ended
 	sum   Summary
 	num   int64 // evt.num
 }
@@ -111,13 +112,38 @@ func (s *Sensor) Serve(ctx context.Context, l *net.UnixListener) Summary {
 	if err := greet(conn); err != nil {
 		return s.end("the sandbox's kernel speaks another sensor protocol: " + err.Error())
 	}
-	s.store.start(ctx)
-	err = s.read(ctx, conn)
-	s.store.close()
-	if err != nil {
-		return s.end(err.Error())
+	s.Open(ctx)
+	if err := s.read(ctx, conn); err != nil {
+		return s.Close(err.Error())
 	}
-	return s.end("")
+	return s.Close("")
+}
+
+// Open begins to store alerts, for a caller that reads the records itself: it
+// calls Take for each, in order, and Close in the end. Alerts that wait when
+// ctx ends are not stored, which the Summary says.
+func (s *Sensor) Open(ctx context.Context) { s.store.start(ctx) }
+
+// Take judges one record. It blocks while alerts can't be stored.
+func (s *Sensor) Take(ctx context.Context, r *record.Record) {
+	s.alive.Store(true)
+	s.handle(ctx, r)
+}
+
+// Lost says how many records the sandbox's kernel could not deliver so far.
+func (s *Sensor) Lost(n int64) { s.sum.Dropped = max(s.sum.Dropped, n) }
+
+// Ended reports whether the first process and all others have ended.
+func (s *Sensor) Ended() bool { return s.over && len(s.table.byPID) == 0 }
+
+// Exited reports whether the first process has ended.
+func (s *Sensor) Exited() bool { return s.over }
+
+// Close waits until every alert is stored, or can't be, and returns what the
+// sensor saw. A problem, if there is one, makes that incomplete.
+func (s *Sensor) Close(problem string) Summary {
+	s.store.close()
+	return s.end(problem)
 }
 
 func greet(conn *net.UnixConn) error {
@@ -154,9 +180,8 @@ func (s *Sensor) read(ctx context.Context, conn *net.UnixConn) error {
 		if err != nil {
 			return fmt.Errorf("the sandbox's kernel sent a record that can't be read: %w", err)
 		}
-		s.sum.Dropped = max(s.sum.Dropped, int64(dropped))
-		s.alive.Store(true)
-		s.handle(ctx, &r)
+		s.Lost(int64(dropped))
+		s.Take(ctx, &r)
 	}
 }
 
@@ -171,8 +196,8 @@ func (s *Sensor) handle(ctx context.Context, r *record.Record) {
 	}
 	if r.Kind == record.KindExit {
 		s.table.exited(p)
-		if p.init {
-			s.sum.Outlived = s.table.running()
+		if p.first {
+			s.over, s.sum.Outlived = true, s.table.running()
 		}
 	}
 }

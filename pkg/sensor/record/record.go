@@ -25,9 +25,9 @@ const MaxString = 4096
 // MaxList bounds the number of arguments and environment entries.
 const MaxList = 256
 
-// maxListBytes bounds a list's strings together, which bounds a whole record
+// MaxListBytes bounds a list's strings together, which bounds a whole record
 // to well below MaxFrame.
-const maxListBytes = 48 << 10
+const MaxListBytes = 48 << 10
 
 // MaxData bounds the payload bytes kept of a send.
 const MaxData = 512
@@ -43,6 +43,8 @@ const (
 // Record is one observed event. Unset fields are zero.
 type Record struct {
 	Kind   string // system call name, or one of the Kind constants
+	// Container is the container's ID, where the sandbox holds several.
+	Container string
 	TimeNS int64  // sandbox's wall clock, nanoseconds since 1970
 	TID    int32
 	TGID   int32 // process ID
@@ -128,6 +130,7 @@ const (
 	fStatus
 	fRaw
 	fProto
+	fContainer
 )
 
 // Append encodes r after b.
@@ -145,7 +148,7 @@ func (r *Record) Append(b []byte) []byte {
 		}
 	}
 	list := func(n protowire.Number, l []string) {
-		room := maxListBytes
+		room := MaxListBytes
 		for _, s := range l[:min(len(l), MaxList)] {
 			s = s[:min(len(s), MaxString, room)]
 			b = protowire.AppendTag(b, n, protowire.BytesType)
@@ -175,6 +178,7 @@ func (r *Record) Append(b []byte) []byte {
 	str(fTarget, r.Target)
 	str(fRaw, r.Raw)
 	str(fProto, r.Proto)
+	str(fContainer, r.Container)
 	num(fFlags, int64(r.Flags))
 	num(fMode, int64(r.Mode))
 	num(fFD, r.FD)
@@ -292,6 +296,8 @@ func (r *Record) setBytes(num protowire.Number, v []byte) {
 		r.Raw = string(v)
 	case fProto:
 		r.Proto = string(v)
+	case fContainer:
+		r.Container = string(v)
 	case fFDPath:
 		r.FDPath = string(v)
 	case fAddr:
