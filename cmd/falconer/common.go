@@ -57,7 +57,7 @@ func (f commonFlags) node(a *app, dir string) (nodeConfig, error) {
 		return nodeConfig{}, err
 	}
 	return nodeConfig{dir: dir, rulesDir: f.rules, cache: cache, npmCache: f.npmCache, sandboxLogs: f.sandboxLogs, hosts: f.hosts,
-		parallel: defaultParallel(), log: a.log(), environment: os.Environ(),
+		parallel: defaultParallel(), log: a.log(), environment: os.Environ(), getenv: a.getenv,
 		limits: sandbox.Limits{MemoryBytes: memory, Processes: f.processes, CPUs: f.cpus}}, nil
 }
 

@@ -143,7 +143,7 @@ func (a *app) scanSource(ctx context.Context, path string, f scanFlags) (err err
 	if err := n.start(ctx); err != nil {
 		return err
 	}
-	if err := plan.Announce(ctx, n.broker, "cli", time.Now().UTC(), nil); err != nil {
+	if err := plan.Announce(ctx, n.emit, "cli", time.Now().UTC(), nil); err != nil {
 		return err
 	}
 	reports, err := results.wait(ctx, plan)

@@ -58,6 +58,7 @@ Secrets come from the environment, or from files that NAME_FILE variables name (
   FALCONER_GITLAB_WEBHOOK_TOKEN   what GitLab sends as X-Gitlab-Token; without one webhooks are refused
   FALCONER_API_TOKEN              bearer token of the API and the ingress; without one only this machine is served
   FALCONER_FALCO_TOKEN            bearer token of /falco; without one only this machine is served
+  FALCONER_FALCO_OPEN_CLOUDEVENTS true lets Falcosidekick's CloudEvents in without a token, from anywhere
   FALCONER_REPORT_TOKEN           bearer token sent to --report-webhook
   FALCONER_SOURCE_DIR             where the sources of pushes are: PROJECT/SHA.tar.gz (see --archives)`,
 		Args: cobra.NoArgs,
@@ -76,7 +77,10 @@ Secrets come from the environment, or from files that NAME_FILE variables name (
 }
 
 // secrets are the tokens that serve works with.
-type secrets struct{ gitlab, api, falco, report []string }
+type secrets struct {
+	gitlab, api, falco, report []string
+	openFalco                  bool // CloudEvents of Falcosidekick, which can't send a token, need none
+}
 
 func readSecrets(getenv func(string) string) (s secrets, err error) {
 	for name, to := range map[string]*[]string{gitlabhook.TokenVariable: &s.gitlab, "FALCONER_API_TOKEN": &s.api,
@@ -85,7 +89,8 @@ func readSecrets(getenv func(string) string) (s secrets, err error) {
 			return s, err
 		}
 	}
-	return s, nil
+	s.openFalco, err = falcogate.OpenCloudEvents(getenv)
+	return s, err
 }
 
 func (a *app) serve(ctx context.Context, f serveFlags) (err error) {
@@ -166,27 +171,42 @@ func (a *app) serveConfig(f serveFlags, secret secrets) (nodeConfig, error) {
 // handler routes the HTTP port.
 func (n *node) handler(ctx context.Context, secret secrets) (http.Handler, error) {
 	log := n.c.log
-	gate, err := falcogate.New(n.alerts, falcogate.Config{Tokens: secret.falco, Log: log}, n.metrics)
+	gate, err := falcogate.New(n.alerts, falcogate.Config{Tokens: secret.falco, AllowUnauthenticatedCloudEvents: secret.openFalco, Log: log}, n.metrics)
 	if err != nil {
 		return nil, err
 	}
 	falco := http.Handler(gate)
 	if len(secret.falco) == 0 {
 		falco = api.Guard(api.Access{}, log, gate)
+		if secret.openFalco {
+			falco = openTo(falcogate.IsCloudEvent, gate, falco)
+		}
 	}
 	if len(secret.gitlab) == 0 {
 		log.Info("no FALCONER_GITLAB_WEBHOOK_TOKEN is set: GitLab's webhooks are refused")
 	}
 	access := api.Access{Tokens: secret.api}
-	ingress := serve.Ingress(map[string]function.Emitter{eventing.Namespace + "/" + eventing.Broker: n.broker}, serve.Options{Log: log})
+	ingress := serve.Ingress(map[string]function.Emitter{eventing.Namespace + "/" + eventing.Broker: n.emit}, serve.Options{Log: log})
 	mux := http.NewServeMux()
 	mux.Handle("/falco", falco)
-	mux.Handle("/gitlab/webhook", gitlabhook.Handler(gitlabhook.Config{Tokens: secret.gitlab, Emitter: n.broker, Now: time.Now, Log: log,
-		Count: gitlabhook.Counter(n.metrics)}))
-	mux.Handle(api.Prefix+"/", api.New(api.Config{Planner: n.planner, Emitter: n.broker, Scans: n.ledger, Results: n.results,
-		Log: eventLog{n.broker}, Letters: apifunc.Letters{Store: n.letters, To: n.broker, Emit: n.broker}, Access: access, Now: time.Now, Slog: log, Stop: ctx.Done()}))
+	mux.Handle("/gitlab/webhook", function.TraceRequest(gitlabhook.Name, n.tracer, gitlabhook.Handler(gitlabhook.Config{Tokens: secret.gitlab, Emitter: n.emit,
+		Now: time.Now, Log: log, Count: gitlabhook.Counter(n.metrics)})))
+	mux.Handle(api.Prefix+"/", function.TraceRequest(api.Name, n.tracer, api.New(api.Config{Planner: n.planner, Emitter: n.emit, Scans: n.ledger, Results: n.results,
+		Log: eventLog{n.broker}, Letters: apifunc.Letters{Store: n.letters, To: n.broker, Emit: n.broker}, Access: access, Now: time.Now, Slog: log, Stop: ctx.Done()})))
 	mux.Handle("/{namespace}/{broker}", api.Guard(access, log, ingress))
 	return mux, nil
+}
+
+// openTo serves the requests that fit with the one handler, others with the
+// other.
+func openTo(fits func(http.Header) bool, one, other http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if fits(r.Header) {
+			one.ServeHTTP(w, r)
+			return
+		}
+		other.ServeHTTP(w, r)
+	})
 }
 
 // ready reports whether the store answers.

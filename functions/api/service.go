@@ -18,6 +18,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/api"
 	"github.com/falconer-sec/falconer/pkg/api/ledger"
 	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/secret"
 	"github.com/falconer-sec/falconer/pkg/serve"
@@ -52,11 +53,11 @@ func Service(d serve.Deps) (http.Handler, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle(api.Prefix+"/", api.New(api.Config{
+	mux.Handle(api.Prefix+"/", function.TraceRequest(d.Name, d.Tracer, api.New(api.Config{
 		Planner: from.planner, Emitter: d.Emitter, Scans: from.scans, Results: from.results, Log: noLog{},
 		Letters: Letters{Store: from.letters, To: noTriggers{}, Emit: d.Emitter},
 		Access:  api.Access{Tokens: tokens}, Now: time.Now, Slog: d.Log, Stop: d.Context.Done(),
-	}))
+	})))
 	mux.Handle("/{$}", d.Receiver(from.scans))
 	return mux, nil
 }

@@ -106,6 +106,13 @@ func (g *Gate) admit(r *http.Request) (format, error) {
 	return f, checkSender(r.Header.Get("Ce-Type"), r.Header.Get("Ce-Source"))
 }
 
+// IsCloudEvent reports whether a request is a CloudEvent, by its headers. No
+// web page can make another site's visitor send one unasked.
+func IsCloudEvent(h http.Header) bool {
+	f, err := formatOf(h)
+	return err == nil && f != webhook
+}
+
 func formatOf(h http.Header) (format, error) {
 	kind := h.Get("Content-Type")
 	if kind != "application/json" { // the common case needs no parser

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/secret"
 	"github.com/falconer-sec/falconer/pkg/serve"
 )
@@ -28,7 +29,8 @@ func Service(d serve.Deps) (http.Handler, error) {
 	if len(tokens) == 0 {
 		return nil, fault.Errorf(fault.Permanent, "neither %s nor %s_FILE is set: every webhook would be refused", TokenVariable, TokenVariable)
 	}
-	return Handler(Config{Tokens: tokens, Emitter: d.Emitter, Now: time.Now, Log: d.Log, Count: Counter(d.Metrics)}), nil
+	h := Handler(Config{Tokens: tokens, Emitter: d.Emitter, Now: time.Now, Log: d.Log, Count: Counter(d.Metrics)})
+	return function.TraceRequest(d.Name, d.Tracer, h), nil
 }
 
 // Counter registers falconer_gitlab_webhooks_total and returns a Config.Count

@@ -11,6 +11,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/types"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
 )
@@ -183,7 +184,7 @@ func (d *delivery) giveBack(wait time.Duration) {
 }
 
 func (d *delivery) note(msg string, err error, args ...any) {
-	args = append(args, "trigger", d.trigger.Name, "type", d.event.Type(), "id", d.event.ID(), "error", err)
+	args = append(args, "trigger", d.trigger.Name, "type", d.event.Type(), "id", d.event.ID(), "scan_id", event.Extension(d.event, event.ExtScanID), "error", err)
 	if panicked := (*function.PanicError)(nil); errors.As(err, &panicked) {
 		args = append(args, "stack", string(panicked.Stack))
 	}

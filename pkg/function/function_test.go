@@ -74,7 +74,7 @@ func TestTrace(t *testing.T) {
 			reply := sample("reply")
 			return &reply, nil
 		})
-		reply, err := function.Trace()(h).Handle(t.Context(), e)
+		reply, err := function.Trace("f", nil)(h).Handle(t.Context(), e)
 		if err != nil || seen != want || event.Extension(*reply, event.ExtTraceparent) != want {
 			t.Errorf("given %q: handler saw %q, reply %v, %v; want %q", given, seen, reply, err, want)
 		}

@@ -67,7 +67,7 @@ func (s *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body, err = encodeReply(*reply)
 	}
 	if err != nil {
-		s.log.Warn("event failed", "type", e.Type(), "id", e.ID(), "kind", fault.KindOf(err).String(), "error", err)
+		s.log.Warn("event failed", "type", e.Type(), "id", e.ID(), "scan_id", event.Extension(e, event.ExtScanID), "kind", fault.KindOf(err).String(), "error", err)
 		Refuse(w, err)
 		return
 	}

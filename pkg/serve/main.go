@@ -16,14 +16,20 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
+	"github.com/falconer-sec/falconer/pkg/telemetry"
 )
 
-// sinkTimeout bounds one emission to the broker.
-const sinkTimeout = 15 * time.Second
+// sinkTimeout bounds one emission to the broker, flushTimeout what a process
+// that ends gives the collector of traces and metrics.
+const (
+	sinkTimeout  = 15 * time.Second
+	flushTimeout = 3 * time.Second
+)
 
 // Deps is what a function's main is given to build its handler from.
 type Deps struct {
@@ -35,6 +41,7 @@ type Deps struct {
 	Emitter function.Emitter // posts to K_SINK; every Emit fails if K_SINK is empty
 	NATS    *nats.Conn       // to NATS_URL; nil if NATS_URL is empty
 	Client  *http.Client     // with timeout, without redirects
+	Tracer  trace.Tracer     // records nothing unless OTEL_EXPORTER_OTLP_ENDPOINT is set
 
 	meter *function.Meter
 }
@@ -52,7 +59,7 @@ func (d Deps) Require(names ...string) error {
 // Receiver serves a function's events, with metrics, trace and recovery around
 // it.
 func (d Deps) Receiver(h function.Handler) http.Handler {
-	return Handler(function.Chain(h, d.meter.Metrics(d.Name), function.Trace(), function.Recover()), Options{Log: d.Log})
+	return Handler(function.Chain(h, d.meter.Metrics(d.Name), function.Trace(d.Name, d.Tracer), function.Recover()), Options{Log: d.Log})
 }
 
 // Option adjusts Main and MainHTTP.
@@ -97,10 +104,14 @@ func run(ctx context.Context, name string, env func(string) string, build func(D
 		Metrics: prometheus.NewRegistry(), Client: NewClient(sinkTimeout),
 	}
 	d.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	sent := telemetry.Start(telemetry.Config{Service: name, Instance: env("HOSTNAME"), Env: env, Metrics: d.Metrics, Log: d.Log})
+	defer flush(sent, d.Log)
+	d.Tracer = sent.Tracer()
 	d.Emitter = &Sink{URL: env("K_SINK"), Client: d.Client}
 	if env("K_SINK") == "" {
 		d.Emitter = function.EmitterFunc(noSink)
 	}
+	d.Emitter = function.TraceEmitter(d.Tracer, d.Emitter)
 	if url := env("NATS_URL"); url != "" {
 		nc, err := nats.Connect(url, nats.Name(name), nats.MaxReconnects(-1), nats.Timeout(5*time.Second))
 		if err != nil {
@@ -130,6 +141,15 @@ func run(ctx context.Context, name string, env func(string) string, build func(D
 		o(&c)
 	}
 	return Run(ctx, c)
+}
+
+// flush sends what is left of the traces and metrics of a process that ends.
+func flush(t *telemetry.Telemetry, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	if err := t.Close(ctx); err != nil {
+		log.Debug("traces or metrics are lost", "error", err)
+	}
 }
 
 func noSink(context.Context, ce.Event) error {

@@ -73,6 +73,9 @@ func post(ctx context.Context, c *http.Client, url string, e ce.Event) (body []b
 		return nil, "", fault.New("serve: post event", fault.Permanent, err)
 	}
 	req.Header.Set("Content-Type", ce.ApplicationCloudEventsJSON)
+	if tp := event.Extension(e, event.ExtTraceparent); tp != "" { // what is on the way reads headers, not events
+		req.Header.Set("Traceparent", tp)
+	}
 	resp, err := c.Do(req)
 	if err != nil {
 		return nil, "", fault.New("serve: post event", fault.Transient, err)
