@@ -166,7 +166,7 @@ func TestPushToVerdict(t *testing.T) {
 			if want := map[finding.Verdict]string{finding.Malicious: "failed", finding.Clean: "success"}[c.Expect.Verdict]; status.State != want {
 				t.Errorf("GitLab's status is %s (%s), want %s", status.State, status.Description, want)
 			}
-			if !strings.Contains(status.Description, result.Verdict.String()) {
+			if !strings.Contains(status.Description, string(result.Verdict)) {
 				t.Errorf("GitLab's status %q does not say %s", status.Description, result.Verdict)
 			}
 			report(t, name, pushed, created, result, status)

@@ -2,6 +2,9 @@
 // cluster: the control API on port 8080, the GitLab on 8081, the npm registry on
 // 4873. It reads WORLD_HOOK_URL, WORLD_HOOK_TOKEN, WORLD_GATE_URL,
 // WORLD_GATE_TOKEN, WORLD_GITLAB_TOKEN and WORLD_GITLAB_URL.
+//
+// "world give DIR" instead makes a directory the property of the account that
+// NATS runs as.
 package main
 
 import (
@@ -19,10 +22,17 @@ import (
 	"github.com/falconer-sec/falconer/test/cluster/world"
 )
 
+// nonroot is the user and the group that NATS runs as.
+const nonroot = 65532
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx); err != nil {
+	act := run
+	if len(os.Args) == 3 && os.Args[1] == "give" {
+		act = func(context.Context) error { return os.Chown(os.Args[2], nonroot, nonroot) }
+	}
+	if err := act(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "world:", err)
 		stop()
 		os.Exit(1)
