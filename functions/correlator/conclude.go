@@ -116,7 +116,7 @@ func (c *Correlator) concludeOnce(ctx context.Context, id scan.ID) error {
 		return err
 	}
 	if prev != nil && s.Announced < prev.Revision { // a crash came between Put and Emit
-		if s, err = c.announce(ctx, *prev, 0); err != nil {
+		if s, err = c.announce(ctx, s.Traceparent, *prev, 0); err != nil {
 			return err
 		}
 	}
@@ -133,7 +133,7 @@ func (c *Correlator) concludeOnce(ctx context.Context, id scan.ID) error {
 		return err
 	}
 	c.count.result(prev, next)
-	if _, err = c.announce(ctx, next, f.Last()); err == nil {
+	if _, err = c.announce(ctx, s.Traceparent, next, f.Last()); err == nil {
 		f.Cover()
 	}
 	return err
@@ -170,9 +170,9 @@ func (c *Correlator) gather(ctx context.Context, s correlate.State, prev *findin
 	return f, correlate.Overflow{Judged: capped.Judged, Noted: capped.Noted, Unread: unread}, err
 }
 
-// announce emits a stored result and marks it as emitted. A cursor of 0 leaves
-// the state's as it is.
-func (c *Correlator) announce(ctx context.Context, r finding.Result, cursor uint64) (correlate.State, error) {
+// announce emits a stored result, as part of the scan's trace, and marks it as
+// emitted. A cursor of 0 leaves the state's as it is.
+func (c *Correlator) announce(ctx context.Context, traceparent string, r finding.Result, cursor uint64) (correlate.State, error) {
 	typ := event.ScanFinished
 	if r.Revision > 1 {
 		typ = event.ScanAmended
@@ -183,6 +183,9 @@ func (c *Correlator) announce(ctx context.Context, r finding.Result, cursor uint
 		return correlate.State{}, err
 	}
 	e.SetExtension(event.ExtScanID, string(r.ScanID))
+	if traceparent != "" {
+		e.SetExtension(event.ExtTraceparent, traceparent)
+	}
 	if err := c.d.Emit.Emit(ctx, e); err != nil {
 		return correlate.State{}, err
 	}

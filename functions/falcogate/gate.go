@@ -100,7 +100,7 @@ func (g *Gate) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 	if err != nil {
 		return nil, g.reject(refused("malformed", err))
 	}
-	return nil, g.put(ctx, []alerts.Item{it})
+	return nil, g.put(function.WithTraceparent(ctx, event.Extension(e, event.ExtTraceparent)), []alerts.Item{it})
 }
 
 // put stores items and counts what became of them.

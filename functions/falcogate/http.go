@@ -12,6 +12,7 @@ import (
 
 	"github.com/falconer-sec/falconer/pkg/alerts"
 	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/serve"
 )
 
@@ -66,10 +67,19 @@ func (g *Gate) serve(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 	}
-	if err := g.put(r.Context(), items); err != nil {
+	if err := g.put(function.WithTraceparent(r.Context(), traceparent(r.Header, format)), items); err != nil {
 		return err
 	}
 	return bad
+}
+
+// traceparent is a request's trace context. Falcosidekick has none, our sensor
+// has that of the scan.
+func traceparent(h http.Header, f format) string {
+	if s := h.Get("Ce-Traceparent"); f == binary && s != "" {
+		return s
+	}
+	return h.Get("Traceparent")
 }
 
 // format is how a request carries its alerts.

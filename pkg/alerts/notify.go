@@ -163,6 +163,9 @@ func (n *Notifier) emit(ctx context.Context, g *group) {
 	if a.ScanID != "" {
 		e.SetExtension(event.ExtScanID, string(a.ScanID))
 	}
+	if function.ParseTraceparent(g.traceparent).IsValid() {
+		e.SetExtension(event.ExtTraceparent, g.traceparent)
+	}
 	for delay := 10 * time.Millisecond; ; delay = min(2*delay, backoffMax) {
 		if err = n.emitter.Emit(ctx, e); err == nil {
 			break
@@ -189,6 +192,7 @@ type batch struct {
 
 type group struct {
 	event.Alerts
+	traceparent string // of the first alert that has one
 	msgs []jetstream.Msg
 }
 
@@ -208,6 +212,9 @@ func (b *batch) add(m jetstream.Msg) {
 	}
 	g.First, g.Last = min(g.First, seq), max(g.Last, seq)
 	g.Count++
+	if g.traceparent == "" {
+		g.traceparent = m.Headers().Get(headerTrace)
+	}
 	if g.Count <= event.MaxSeqs {
 		g.Seqs = append(g.Seqs, seq)
 	} else {

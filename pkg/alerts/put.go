@@ -11,6 +11,7 @@ import (
 
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/finding"
+	"github.com/falconer-sec/falconer/pkg/function"
 )
 
 // A batch is published in portions, so that no Put holds room while it waits
@@ -24,7 +25,8 @@ const (
 const itemCost = 4 << 10
 
 // Put stores items and returns one Outcome for each, in order. Concurrent Puts
-// share JetStream's writes.
+// share JetStream's writes. The trace context in ctx is stored with an alert,
+// and its announcement belongs to it.
 //
 // The error is that of the first Item that failed; it is transient, except
 // where an alert can't ever be stored (fault.TooLarge, fault.Invalid). When
@@ -60,8 +62,9 @@ type pending struct {
 func (s *Store) portion(ctx context.Context, items []Item, outcomes []Outcome) {
 	msgs := make([]*nats.Msg, len(items))
 	var size int64
+	traceparent := function.TraceparentOf(ctx)
 	for i, it := range items {
-		m, err := message(it)
+		m, err := message(it, traceparent)
 		if err != nil {
 			outcomes[i].Err = err
 			continue
@@ -133,8 +136,11 @@ func failAll(outcomes []Outcome, err error) {
 	}
 }
 
+// headerTrace is the header with the traceparent of whoever stored the alert.
+const headerTrace = "Traceparent"
+
 // message encodes an item.
-func message(it Item) (*nats.Msg, error) {
+func message(it Item, traceparent string) (*nats.Msg, error) {
 	raw := it.Raw
 	if len(raw) == 0 {
 		var err error
@@ -143,10 +149,14 @@ func message(it Item) (*nats.Msg, error) {
 		}
 	}
 	subject := subjectOf(it.Alert, it.ScanID)
-	return &nats.Msg{
+	m := &nats.Msg{
 		Subject: subject, Data: raw,
 		Header: nats.Header{jetstream.MsgIDHeader: []string{messageID(it.Alert.Digest(), subject)}},
-	}, nil
+	}
+	if traceparent != "" {
+		m.Header[headerTrace] = []string{traceparent}
+	}
+	return m, nil
 }
 
 // messageID is what JetStream recognises a repetition by: the digest, and

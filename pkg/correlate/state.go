@@ -48,6 +48,9 @@ type State struct {
 	Announced int `json:"announced,omitempty"`
 	// Cursor is the highest sequence that this revision covers.
 	Cursor uint64 `json:"cursor,omitempty"`
+	// Traceparent is the trace context in which the scan was last heard of, by
+	// its start or its end: what the result belongs to, whoever makes it when.
+	Traceparent string `json:"traceparent,omitempty"`
 }
 
 // Input is one thing heard about a scan; one field is set.
@@ -56,6 +59,8 @@ type Input struct {
 	Exited   *event.Exited
 	Rejected *event.Rejected
 	Alerts   *event.Alerts
+
+	Traceparent string // of the event that said so
 }
 
 // Grace is how long a scan is waited for, beyond its own timeout.
@@ -77,6 +82,9 @@ func (s State) Apply(in Input, at time.Time) (State, bool) {
 			return s, false
 		}
 		s.Started, s.Lost = in.Started, time.Time{}
+		if s.Exited == nil && in.Traceparent != "" {
+			s.Traceparent = in.Traceparent
+		}
 		if s.started() {
 			s.ExitHeld = time.Time{}
 		}
@@ -85,6 +93,9 @@ func (s State) Apply(in Input, at time.Time) (State, bool) {
 			return s, false
 		}
 		s.Exited, s.Slim, s.Lost = bounded(in.Exited), false, time.Time{}
+		if in.Traceparent != "" {
+			s.Traceparent = in.Traceparent
+		}
 		if s.ExitHeld = at; s.started() {
 			s.ExitHeld = time.Time{}
 		}
