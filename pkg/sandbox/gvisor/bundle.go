@@ -5,22 +5,22 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
-	"github.com/falconer-sec/falconer/pkg/falco"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/sandbox"
+	"github.com/falconer-sec/falconer/pkg/sandbox/guest"
 	"github.com/falconer-sec/falconer/pkg/sandbox/home"
 )
 
-// Where things are inside the sandbox. They look like a build machine's.
+// Where things are inside the sandbox.
 const (
-	homeDir  = "/root"
-	workDir  = "/builds/project"
-	cacheDir = homeDir + "/.npm"
-	hostname = "runner-7x2m4kqd"
+	homeDir  = guest.RootHome
+	cacheDir = homeDir + "/" + npm.CacheDir
 )
 
 // bundle is an OCI bundle on disk.
@@ -45,8 +45,8 @@ func newBundle(dir string, s sandbox.Spec, recipe ecosystem.Recipe, tools toolch
 	if err := home.Write(filepath.Join(b.root, homeDir)); err != nil {
 		return b, fault.New(op, fault.Transient, err)
 	}
-	cwd := filepath.Join(workDir, filepath.FromSlash(s.Project.Root))
-	recipe.Argv = underInit(recipe.Argv)
+	cwd := guest.Dir(s.Project.Root)
+	recipe.Argv = guest.UnderInit(recipe.Argv)
 	spec := spec(s, recipe, tools, mounts, cwd)
 	raw, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {
@@ -56,21 +56,14 @@ func newBundle(dir string, s sandbox.Spec, recipe ecosystem.Recipe, tools toolch
 }
 
 func spec(s sandbox.Spec, recipe ecosystem.Recipe, tools toolchain, mounts []specs.Mount, cwd string) *specs.Spec {
-	env := append([]string{
-		"PATH=" + tools.path,
-		"HOME=" + homeDir,
-		"USER=root", "LOGNAME=root", "SHELL=/bin/bash",
-		"LANG=C.UTF-8",
-		"CI=true", "GITLAB_CI=true", "CI_PROJECT_DIR=" + workDir, "CI_RUNNER_ID=1742",
-		falco.MarkerEnv + "=" + string(s.ScanID),
-	}, recipe.Env...)
+	env := slices.Concat([]string{"PATH=" + tools.path}, guest.Root.Env(s.ScanID), recipe.Env)
 	// What installing as root needs inside gVisor's own kernel. None of these
 	// is a capability on the host.
 	caps := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"}
 	return &specs.Spec{
 		Version:  "1.1.0",
 		Root:     &specs.Root{Path: "rootfs"},
-		Hostname: hostname,
+		Hostname: guest.Hostname,
 		Process: &specs.Process{
 			Args: recipe.Argv, Env: env, Cwd: cwd,
 			NoNewPrivileges: true,
@@ -90,7 +83,7 @@ func spec(s sandbox.Spec, recipe ecosystem.Recipe, tools toolchain, mounts []spe
 
 // layout makes the root's directories and returns what is mounted over them.
 func (b bundle) layout(s sandbox.Spec, tools toolchain) ([]specs.Mount, error) {
-	for _, d := range []string{"proc", "dev", "sys", "usr", "etc", "tmp", "var/tmp", "var/cache", "var/lib", "var/log", "run", "home", "opt", "mnt", "srv", homeDir, workDir} {
+	for _, d := range []string{"proc", "dev", "sys", "usr", "etc", "tmp", "var/tmp", "var/cache", "var/lib", "var/log", "run", "home", "opt", "mnt", "srv", homeDir, guest.Work} {
 		if err := os.MkdirAll(filepath.Join(b.root, d), 0o755); err != nil {
 			return nil, err
 		}
@@ -120,7 +113,7 @@ func (b bundle) layout(s sandbox.Spec, tools toolchain) ([]specs.Mount, error) {
 		}
 		mounts = append(mounts, readOnly(p, p))
 	}
-	mounts = append(mounts, writable(s.Dir, workDir))
+	mounts = append(mounts, writable(s.Dir, guest.Work))
 	if s.CacheDir != "" {
 		if err := os.MkdirAll(filepath.Join(b.root, cacheDir), 0o755); err != nil {
 			return nil, err

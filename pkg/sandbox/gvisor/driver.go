@@ -24,6 +24,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/sandbox"
+	"github.com/falconer-sec/falconer/pkg/sandbox/guest"
 	"github.com/falconer-sec/falconer/pkg/sandbox/gvisor/runtime"
 	"github.com/falconer-sec/falconer/pkg/sandbox/output"
 	"github.com/falconer-sec/falconer/pkg/scratch"
@@ -110,7 +111,7 @@ func (d *Driver) Run(ctx context.Context, s sandbox.Spec, alerts sandbox.AlertSi
 		return sandbox.Report{}, err
 	}
 	setting := ecosystem.Setting{Registry: fmt.Sprintf("http://127.0.0.1:%d/", registryPort), Home: homeDir,
-		Work: filepath.Join(workDir, filepath.FromSlash(s.Project.Root)), NodeDir: tools.nodedir}
+		Work: guest.Dir(s.Project.Root), NodeDir: tools.nodedir}
 	recipe := s.Manager.Recipe(s.Project, setting)
 	if _, err := newBundle(filepath.Join(dir, "bundle"), s, recipe, tools); err != nil {
 		return sandbox.Report{}, err
@@ -187,7 +188,7 @@ func collect(watched <-chan sensor.Summary, stop func(), limit time.Duration) se
 }
 
 func (d *Driver) options(dir string, s sandbox.Spec, tools []string) runtime.Options {
-	modules := filepath.Join(workDir, filepath.FromSlash(s.Project.Root), "node_modules") + "/"
+	modules := filepath.Join(guest.Dir(s.Project.Root), "node_modules") + "/"
 	return runtime.Options{
 		Endpoint:   filepath.Join(dir, "sensor.sock"),
 		Env:        sensor.EnvNames,
@@ -235,7 +236,7 @@ func (d *Driver) report(s sandbox.Spec, id string, end ending, sum sensor.Summar
 		r.Incomplete = append(r.Incomplete, cut)
 	}
 	if n := len(sum.Outlived); n > 0 && end.reason == "completed" {
-		r.Incomplete = append(r.Incomplete, fmt.Sprintf("still running %s after the install, and stopped then: %s (%d in all)", linger, strings.Join(sum.Outlived[:min(n, 3)], "; "), n))
+		r.Incomplete = append(r.Incomplete, fmt.Sprintf("still running %s after the install, and stopped then: %s (%d in all)", guest.Linger, strings.Join(sum.Outlived[:min(n, 3)], "; "), n))
 	}
 	if s.Evidence != "" {
 		if err := out.Save(filepath.Join(s.Evidence, "output.log")); err != nil {

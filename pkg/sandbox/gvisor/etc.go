@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/falconer-sec/falconer/pkg/sandbox/guest"
 )
 
 // etcCopied are the host's files of /etc that programs need and that hold no
@@ -20,8 +22,8 @@ func (b bundle) populateEtc() error {
 		"etc/passwd":      "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
 		"etc/group":       "root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\n",
 		"etc/shadow":      "root:*:19700:0:99999:7:::\ndaemon:*:19700:0:99999:7:::\nnobody:*:19700:0:99999:7:::\n",
-		"etc/hosts":       "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t" + hostname + "\n",
-		"etc/hostname":    hostname + "\n",
+		"etc/hosts":       "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t" + guest.Hostname + "\n",
+		"etc/hostname":    guest.Hostname + "\n",
 		"etc/resolv.conf": "nameserver 127.0.0.53\noptions timeout:1 attempts:1\n",
 		"etc/shells":      "/bin/sh\n/bin/bash\n",
 	}

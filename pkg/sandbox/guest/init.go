@@ -1,13 +1,13 @@
-package gvisor
+package guest
 
 import (
 	"strconv"
 	"time"
 )
 
-// linger is how long processes that outlive the package manager may go on, so
+// Linger is how long processes that outlive the package manager may go on, so
 // that what they do late is seen. What is left then is stopped, and reported.
-const linger = 10 * time.Second
+const Linger = 10 * time.Second
 
 // initScript runs its arguments as a child, waits until that and everything it
 // left behind has ended, at most $1 fifths of a second, and exits as the child
@@ -17,7 +17,8 @@ const initScript = `n=$1; shift; "$@"; code=$?
 while [ "$n" -gt 0 ]; do set -- /proc/[0-9]*; [ "$#" -le 1 ] && break; sleep 0.2; n=$((n-1)); done
 exit "$code"`
 
-// underInit wraps a command line.
-func underInit(argv []string) []string {
-	return append([]string{"/bin/sh", "-c", initScript, "init", strconv.Itoa(int(linger / (200 * time.Millisecond)))}, argv...)
+// UnderInit wraps a command line for a sandbox that starts it as its first
+// process. It needs a POSIX shell and sleep inside.
+func UnderInit(argv []string) []string {
+	return append([]string{"/bin/sh", "-c", initScript, "init", strconv.Itoa(int(Linger / (200 * time.Millisecond)))}, argv...)
 }
