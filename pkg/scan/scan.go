@@ -83,7 +83,22 @@ type Request struct {
 	TimeoutSeconds int `json:"timeout_seconds,omitempty"`
 	// Offline forbids the registry proxy any request upstream.
 	Offline bool `json:"offline,omitempty"`
+	// Priority orders scans that wait: the higher first.
+	Priority Priority `json:"priority,omitempty"`
+	// Pushed is when the forge told of the commit. A later one of the same
+	// project, ref, root and manager takes its place. Zero if nobody knows.
+	Pushed time.Time `json:"pushed,omitzero"`
 }
+
+// Priority says how urgently somebody waits for a scan.
+type Priority int
+
+// The priorities. Any other value makes a request unusable.
+const (
+	PriorityNormal        Priority = 0
+	PriorityDefaultBranch Priority = 1 // a push to the project's default branch
+	PriorityMergeRequest  Priority = 2 // somebody waits to merge
+)
 
 // DefaultTimeout is the sandbox's wall-time limit where a request states none.
 const DefaultTimeout = 10 * time.Minute
@@ -126,6 +141,8 @@ func (r Request) Validate() error {
 		return fmt.Errorf("scan request's root %q is not a path inside the source", r.Root)
 	case r.Lockfile != "" && !localPath(r.Lockfile):
 		return fmt.Errorf("scan request's lockfile %q is not a path inside its root", r.Lockfile)
+	case r.Priority < PriorityNormal || r.Priority > PriorityMergeRequest:
+		return fmt.Errorf("scan request's priority %d is outside %d to %d", r.Priority, PriorityNormal, PriorityMergeRequest)
 	case r.TimeoutSeconds < 0 || r.Timeout() > MaxTimeout:
 		return fmt.Errorf("scan request's timeout of %d s is outside 0 to %d s", r.TimeoutSeconds, int(MaxTimeout.Seconds()))
 	}

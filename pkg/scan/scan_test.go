@@ -55,6 +55,7 @@ func TestValidate(t *testing.T) {
 		"project":          func(r *scan.Request) { r.Project = "" },
 		"manager":          func(r *scan.Request) { r.Manager = "" },
 		"source":           func(r *scan.Request) { r.Source.Object = "" },
+		"priority":         func(r *scan.Request) { r.Priority = 3 },
 		"root above":       func(r *scan.Request) { r.Root = "../x" },
 		"root absolute":    func(r *scan.Request) { r.Root = "/etc" },
 		"root not clean":   func(r *scan.Request) { r.Root = "a/../../b" },
