@@ -40,8 +40,10 @@ type Deps struct {
 	Metrics *prometheus.Registry
 	Emitter function.Emitter // posts to K_SINK; every Emit fails if K_SINK is empty
 	NATS    *nats.Conn       // to NATS_URL; nil if NATS_URL is empty
-	Client  *http.Client     // with timeout, without redirects
-	Tracer  trace.Tracer     // records nothing unless OTEL_EXPORTER_OTLP_ENDPOINT is set
+	// Replicas is on how many NATS servers each stream is to be kept.
+	Replicas int
+	Client   *http.Client // with timeout, without redirects
+	Tracer   trace.Tracer // records nothing unless OTEL_EXPORTER_OTLP_ENDPOINT is set
 
 	meter *function.Meter
 }
@@ -70,7 +72,8 @@ type Option func(*Config)
 func Longest(d time.Duration) Option { return func(c *Config) { c.WriteTimeout = d } }
 
 // Main runs a function as a process of its own, as Knative Serving starts it.
-// It reads PORT (default 8080), K_SINK, NATS_URL and LOG_LEVEL, serves the
+// It reads PORT (default 8080), K_SINK, NATS_URL and what goes with it (see
+// natsFrom), FALCONER_NATS_REPLICAS and LOG_LEVEL, serves the
 // handler with metrics, trace and recovery around it, and exits with status 1
 // if it can't. A handler that is an http.Handler too serves its requests
 // itself.
@@ -112,10 +115,18 @@ func run(ctx context.Context, name string, env func(string) string, build func(D
 		d.Emitter = function.EmitterFunc(noSink)
 	}
 	d.Emitter = function.TraceEmitter(d.Tracer, d.Emitter)
-	if url := env("NATS_URL"); url != "" {
-		nc, err := nats.Connect(url, nats.Name(name), nats.MaxReconnects(-1), nats.Timeout(5*time.Second))
+	var err error
+	if d.Replicas, err = replicas(env); err != nil {
+		return err
+	}
+	if env("NATS_URL") != "" {
+		c, err := natsFrom(env, name, d.Log)
 		if err != nil {
-			return fault.New("connect to NATS", fault.Transient, err)
+			return err
+		}
+		nc, err := c.connect(ctx)
+		if err != nil {
+			return err
 		}
 		defer nc.Close()
 		d.NATS = nc

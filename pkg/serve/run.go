@@ -30,8 +30,15 @@ type Config struct {
 	ReadTimeout  time.Duration // whole request; default 30 s
 	WriteTimeout time.Duration // handling and answer; default 11 min, above Knative's longest request
 	Drain        time.Duration // what running requests get after ctx ends; default 25 s
+	// Finish, if set, is called after the last request, within Drain: it waits
+	// for what goes on beside requests.
+	Finish func(ctx context.Context)
 	Log          *slog.Logger  // nil discards
 }
+
+// Finish has a process wait, when it is stopped, for what goes on beside
+// requests: fn is called after the last one, and its context bounds it.
+func Finish(fn func(ctx context.Context)) Option { return func(c *Config) { c.Finish = fn } }
 
 // Run serves until ctx ends, then answers 503 at /readyz, finishes running
 // requests and returns. It returns nil after a clean drain, fault.Transient if
@@ -71,6 +78,9 @@ func Run(ctx context.Context, c Config) error {
 		err = errors.Join(err, srv.Close())
 	}
 	<-failed
+	if c.Finish != nil {
+		c.Finish(drain)
+	}
 	return fault.New("serve: drain", fault.Transient, err)
 }
 
