@@ -159,6 +159,9 @@ type SensorReport struct {
 	Dropped      int64   `json:"dropped"` // records that the sandbox's kernel could not deliver
 	AlertsStored int64   `json:"alerts_stored"`
 	AlertsCapped int64   `json:"alerts_capped"` // alerts beyond the sensor's limits
+	// Lost says that the sensor did not watch to the end: it was stopped, or the
+	// connection broke. Another attempt may fare better.
+	Lost bool `json:"lost,omitempty"`
 	// Incomplete lists what the sensor could not see or store, in plain words.
 	Incomplete []string `json:"incomplete,omitempty"`
 	// Outlived are the command lines of processes that were still running when
@@ -211,10 +214,21 @@ type Exited struct {
 type Rejected struct {
 	ScanID  scan.ID `json:"scan_id,omitempty"`
 	Project string  `json:"project,omitempty"`
+	Ref     string  `json:"ref,omitempty"`
 	Commit  string  `json:"commit,omitempty"`
-	By      string  `json:"by"`    // the function that refused
-	Cause   string  `json:"cause"` // ID of the event that was refused
+	Root    string  `json:"root,omitempty"`    // of the project within the source
+	Manager string  `json:"manager,omitempty"` // package manager
+	By      string  `json:"by"`                // the function that refused
+	Cause   string  `json:"cause"`             // ID of the event that was refused
 	Reason  string  `json:"reason"`
+	// Nothing says that there is nothing in the source that could be scanned:
+	// no reason to worry anybody.
+	Nothing bool `json:"nothing,omitempty"`
+}
+
+// Refused makes the data of ScanRejected for a request that a function refuses.
+func Refused(r scan.Request, by, cause, reason string) Rejected {
+	return Rejected{ScanID: r.ID, Project: r.Project, Ref: r.Ref, Commit: r.Commit, Root: r.Root, Manager: r.Manager, By: by, Cause: cause, Reason: reason}
 }
 
 // Runtime is the data of RuntimeAlert: an alert that belongs to no scan.

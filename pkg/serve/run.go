@@ -33,7 +33,7 @@ type Config struct {
 	// Finish, if set, is called after the last request, within Drain: it waits
 	// for what goes on beside requests.
 	Finish func(ctx context.Context)
-	Log          *slog.Logger  // nil discards
+	Log    *slog.Logger // nil discards
 }
 
 // Finish has a process wait, when it is stopped, for what goes on beside

@@ -42,17 +42,17 @@ const (
 
 // Record is one observed event. Unset fields are zero.
 type Record struct {
-	Kind   string // system call name, or one of the Kind constants
+	Kind string // system call name, or one of the Kind constants
 	// Container is the container's ID, where the sandbox holds several.
 	Container string
-	TimeNS int64  // sandbox's wall clock, nanoseconds since 1970
-	TID    int32
-	TGID   int32 // process ID
-	PTGID  int32 // parent's process ID
-	UID    uint32
-	GID    uint32
-	Cwd    string
-	Comm   string
+	TimeNS    int64 // sandbox's wall clock, nanoseconds since 1970
+	TID       int32
+	TGID      int32 // process ID
+	PTGID     int32 // parent's process ID
+	UID       uint32
+	GID       uint32
+	Cwd       string
+	Comm      string
 
 	// HasResult tells that the call returned: Result is its value, or the
 	// negative errno.

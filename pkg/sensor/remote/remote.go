@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -38,12 +39,13 @@ type Message struct {
 	Record    record.Record
 }
 
-// Session is one sandbox's connection. It is not safe for concurrent use.
+// Session is one sandbox's connection. It is not safe for concurrent use, but
+// for Dropped and Ours.
 type Session struct {
 	conn    *net.UnixConn
 	ours    bool
 	buf     []byte
-	dropped uint32
+	dropped atomic.Uint32
 	passed  int64
 }
 
@@ -110,7 +112,9 @@ func (s *Session) Next() (Message, error) {
 		if err != nil {
 			return Message{}, fmt.Errorf("the sandbox's kernel sent a message that can't be read: %w", err)
 		}
-		s.dropped = max(s.dropped, dropped)
+		if dropped > s.dropped.Load() {
+			s.dropped.Store(dropped)
+		}
 		if ok {
 			return m, nil
 		}
@@ -127,7 +131,7 @@ func (s *Session) decode(b []byte) (dropped uint32, m Message, ok bool, err erro
 }
 
 // Dropped is how many events the kernel could not deliver so far.
-func (s *Session) Dropped() int64 { return int64(s.dropped) }
+func (s *Session) Dropped() int64 { return int64(s.dropped.Load()) }
 
 // Passed is how many messages carried nothing for a rule.
 func (s *Session) Passed() int64 { return s.passed }
