@@ -88,6 +88,9 @@ func New(d Deps) *Runner {
 
 // Handle runs one scan to its end. It takes as long as the scan does.
 func (r *Runner) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
+	if e.Type() != event.ScanRequested {
+		return nil, nil // wakes a runner in a cluster, or frees a place there
+	}
 	req, err := event.Decode[scan.Request](e)
 	if err == nil {
 		err = fault.New("runner", fault.Invalid, req.Validate())
@@ -236,7 +239,7 @@ func (r *Runner) reject(by ce.Event, req scan.Request, err error) (*ce.Event, er
 		subject = by.ID()
 	}
 	return r.reply(by, event.ScanRejected, scan.ID(subject),
-		event.Rejected{ScanID: req.ID, Project: req.Project, Commit: req.Commit, By: Name, Cause: by.ID(), Reason: err.Error()})
+		event.Refused(req, Name, by.ID(), err.Error()))
 }
 
 // reply makes an event caused by another.

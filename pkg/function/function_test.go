@@ -116,3 +116,47 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("registering twice: %v", err)
 	}
 }
+
+func TestTraceparentForms(t *testing.T) {
+	const v0 = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for given, want := range map[string]string{
+		v0:                      v0,
+		v0[:53] + "03":          v0, // flags that are not known
+		"01" + v0[2:] + "-more": v0, // a version to come
+		v0 + "-more":            "",
+		"ff" + v0[2:]:           "",
+		strings.ToUpper(v0):     "",
+		v0[:54]:                 "",
+		"00-" + strings.Repeat("0", 32) + v0[35:]:   "",
+		v0[:36] + strings.Repeat("0", 16) + v0[52:]: "",
+		"zz" + v0[2:]:              "",
+		"":                         "",
+		strings.Repeat("-", 1<<16): "",
+	} {
+		sc := function.ParseTraceparent(given)
+		if got := function.TraceparentOf(function.WithTraceparent(t.Context(), given)); got != want || sc.IsValid() != (want != "") {
+			t.Errorf("%.80q became %q, want %q", given, got, want)
+		}
+	}
+}
+
+// TestTraceEmitter hands the context's trace on even where nothing is recorded.
+func TestTraceEmitter(t *testing.T) {
+	const own, around = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-1af7651916cd43dd8448eb211c80319c-c7ad6b7169203331-01"
+	for name, c := range map[string]struct{ event, ctx, want string }{
+		"neither": {"", "", ""}, "event": {own, "", own}, "context": {"", around, around}, "both": {own, around, own},
+	} {
+		e := sample("t")
+		if c.event != "" {
+			e.SetExtension(event.ExtTraceparent, c.event)
+		}
+		var got string
+		emit := function.TraceEmitter(nil, function.EmitterFunc(func(_ context.Context, e ce.Event) error {
+			got = event.Extension(e, event.ExtTraceparent)
+			return nil
+		}))
+		if err := emit.Emit(function.WithTraceparent(t.Context(), c.ctx), e); err != nil || got != c.want {
+			t.Errorf("%s: emitted with %q, %v; want %q", name, got, err, c.want)
+		}
+	}
+}
