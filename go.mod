@@ -64,6 +64,7 @@ require (
 	google.golang.org/grpc v1.83.2 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 	k8s.io/cli-runtime v0.35.7 // indirect
+	k8s.io/component-base v0.35.7 // indirect
 	k8s.io/pod-security-admission v0.35.7 // indirect
 	knative.dev/serving v0.50.0 // indirect
 	sigs.k8s.io/kustomize/api v0.20.1 // indirect
