@@ -32,19 +32,22 @@ func (ts tokens) match(s string) bool {
 	return found == 1
 }
 
-// authorize returns a fault.Unauthorized error unless the sender may come in.
-// A wrong token is refused even where none is needed: it is a mistake that
-// should show.
-func (g *Gate) authorize(h http.Header, cloudEvent bool) error {
-	if len(g.tokens) == 0 {
+// authorize returns a fault.Unauthorized error unless the sender may come in:
+// by a client certificate that the TLS port has verified, or by a token. A wrong
+// token is refused even where none is needed: it is a mistake that should show.
+func (g *Gate) authorize(r *http.Request, cloudEvent bool) error {
+	if len(g.tokens) == 0 && !g.cfg.Certificates {
 		return nil
 	}
-	value := h.Get("Authorization")
+	value := r.Header.Get("Authorization")
+	if value == "" && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		return nil
+	}
 	if value == "" {
 		if cloudEvent && g.cfg.AllowUnauthenticatedCloudEvents {
 			return nil
 		}
-		return fault.Errorf(fault.Unauthorized, "a bearer token is required")
+		return fault.Errorf(fault.Unauthorized, "a bearer token or a client certificate is required")
 	}
 	scheme, token, _ := strings.Cut(value, " ")
 	if !strings.EqualFold(scheme, "Bearer") || !g.tokens.match(strings.TrimSpace(token)) {

@@ -45,9 +45,12 @@ type Config struct {
 	// Set it where the network vouches for the sender (loopback, a
 	// NetworkPolicy).
 	AllowUnauthenticatedCloudEvents bool
-	MaxBody                         int64         // bytes of a request; 0 means DefaultMaxBody
-	Timeout                         time.Duration // for storing; 0 means DefaultTimeout
-	Log                             *slog.Logger  // nil discards
+	// Certificates says that there is a TLS port too (Mutual): where no Tokens
+	// are set, only a client certificate opens the gate.
+	Certificates bool
+	MaxBody      int64         // bytes of a request; 0 means DefaultMaxBody
+	Timeout      time.Duration // for storing; 0 means DefaultTimeout
+	Log          *slog.Logger  // nil discards
 }
 
 // Store is what the gate needs of the alert store. Its errors are transient,

@@ -101,7 +101,7 @@ func (g *Gate) admit(r *http.Request) (format, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := g.authorize(r.Header, f != webhook); err != nil {
+	if err := g.authorize(r, f != webhook); err != nil {
 		return 0, refused("unauthorized", err)
 	}
 	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {

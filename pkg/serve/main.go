@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -31,6 +32,10 @@ const (
 	flushTimeout = 3 * time.Second
 )
 
+// besideTimeout is what runs beside the server gets to end, after the server
+// has.
+const besideTimeout = 10 * time.Second
+
 // Deps is what a function's main is given to build its handler from.
 type Deps struct {
 	Context context.Context // ends when the process is asked to stop
@@ -45,7 +50,18 @@ type Deps struct {
 	Client   *http.Client // with timeout, without redirects
 	Tracer   trace.Tracer // records nothing unless OTEL_EXPORTER_OTLP_ENDPOINT is set
 
-	meter *function.Meter
+	meter  *function.Meter
+	beside *sync.WaitGroup
+}
+
+// Go runs f beside the HTTP server. f ends soon after Context; the process
+// waits for it, and keeps its NATS connection until then.
+func (d Deps) Go(f func()) {
+	if d.beside == nil {
+		go f()
+		return
+	}
+	d.beside.Go(f)
 }
 
 // Require returns a fault.Permanent error that names what of NATS_URL and
@@ -135,7 +151,7 @@ func run(ctx context.Context, name string, env func(string) string, build func(D
 	if err != nil {
 		return err
 	}
-	d.meter = meter
+	d.meter, d.beside = meter, new(sync.WaitGroup)
 	handler, err := build(d)
 	if err != nil {
 		return err
@@ -151,7 +167,20 @@ func run(ctx context.Context, name string, env func(string) string, build func(D
 	for _, o := range opts {
 		o(&c)
 	}
-	return Run(ctx, c)
+	err = Run(ctx, c)
+	d.await(besideTimeout)
+	return err
+}
+
+// await waits for what runs beside the server.
+func (d Deps) await(most time.Duration) {
+	ended := make(chan struct{})
+	go func() { d.beside.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(most):
+		d.Log.Warn("not everything ended in time")
+	}
 }
 
 // flush sends what is left of the traces and metrics of a process that ends.
