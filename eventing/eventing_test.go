@@ -80,8 +80,8 @@ func hear(t *testing.T, set *trigger.Set, e ce.Event) (names []string) {
 func TestRouting(t *testing.T) {
 	want := map[string][]string{
 		event.RepoPush:       {"planner", "runner"}, // the runner is only woken
-		event.ScanRequested:  {"api", "runner"},
-		event.ScanStarted:    {"api", "correlator", "reporter"}, // the reporter is only woken
+		event.ScanRequested:  {"api", "reporter", "runner"},
+		event.ScanStarted:    {"api", "correlator", "reporter"},
 		event.FalcoAlert:     {"correlator"},
 		event.SandboxExited:  {"correlator", "reporter", "runner"}, // the reporter is only woken
 		event.ScanFinished:   {"api", "reporter"},

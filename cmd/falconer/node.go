@@ -34,6 +34,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/falco/rules"
 	"github.com/falconer-sec/falconer/pkg/falco/shipped"
 	"github.com/falconer-sec/falconer/pkg/function"
+	"github.com/falconer-sec/falconer/pkg/gitlab"
 	"github.com/falconer-sec/falconer/pkg/natsd"
 	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/sandbox"
@@ -53,8 +54,9 @@ type nodeConfig struct {
 	cache       string // download cache
 	npmCache    string // an npm cache whose content may be used; "" for none
 	hosts       []string
-	archives    string // directory of source archives for pushes; "" for none
-	parallel    int    // scans at a time
+	archives    string         // directory of source archives for pushes; "" for none
+	gitlab      *gitlab.Client // where sources come from without archives; nil for none
+	parallel    int            // scans at a time
 	limits      sandbox.Limits
 	sandboxLogs string
 	// unsafeSeccomp runs installs without isolation, see pkg/sandbox/seccomp.
@@ -206,7 +208,7 @@ func (n *node) subscribe(ctx context.Context) error {
 		handler     function.Handler
 		concurrency int
 	}{
-		{planner.Name, &planner.Function{Planner: n.planner, Fetcher: planner.LocalArchives(c.archives), Emitter: n.emit, Now: time.Now, Log: c.log}, 2},
+		{planner.Name, &planner.Function{Planner: n.planner, Fetcher: n.sourcesOfPushes(), Emitter: n.emit, Now: time.Now, Log: c.log}, 2},
 		{runner.Name, run, c.parallel},
 		{correlator.Name, n.join, 64}, // one that gathers late alerts holds its slot for a while
 		{reporter.Name, c.reporter, 4},
@@ -216,6 +218,16 @@ func (n *node) subscribe(ctx context.Context) error {
 		n.broker.Subscribe(f.name, function.Chain(f.handler, meter.Metrics(f.name), function.Trace(f.name, n.tracer), function.Recover()), broker.Concurrency(f.concurrency))
 	}
 	return nil
+}
+
+// sourcesOfPushes says where the planner takes the source of a push from; with
+// nothing configured pushes become dead letters, until something is.
+func (n *node) sourcesOfPushes() planner.SourceFetcher {
+	f, err := planner.Sources(n.c.gitlab, n.c.archives)
+	if err != nil {
+		return planner.LocalArchives("")
+	}
+	return f
 }
 
 // driver makes what isolates and watches installs: gVisor, or on the user's

@@ -21,6 +21,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/api"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
+	"github.com/falconer-sec/falconer/pkg/gitlab"
 	"github.com/falconer-sec/falconer/pkg/secret"
 	"github.com/falconer-sec/falconer/pkg/serve"
 )
@@ -60,7 +61,12 @@ Secrets come from the environment, or from files that NAME_FILE variables name (
   FALCONER_FALCO_TOKEN            bearer token of /falco; without one only this machine is served
   FALCONER_FALCO_OPEN_CLOUDEVENTS true lets Falcosidekick's CloudEvents in without a token, from anywhere
   FALCONER_REPORT_TOKEN           bearer token sent to --report-webhook
-  FALCONER_SOURCE_DIR             where the sources of pushes are: PROJECT/SHA.tar.gz (see --archives)`,
+  GITLAB_TOKEN                    access token for GITLAB_URL, scope api: sources are fetched and statuses set there
+
+Other settings of the environment:
+  GITLAB_URL                      your GitLab, e.g. https://gitlab.example.com
+  FALCONER_SOURCE_DIR             take the sources of pushes from here instead: PROJECT/SHA.tar.gz (see --archives)
+  FALCONER_RESULT_URL             where commit statuses lead: URL/SCAN-ID`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), f) },
 	}
@@ -163,6 +169,16 @@ func (a *app) serveConfig(f serveFlags, secret secrets) (nodeConfig, error) {
 			token = secret.report[0]
 		}
 		sinks = append(sinks, reporter.NewWebhook(f.reportURL, token, serve.NewClient(20*time.Second)))
+	}
+	if c.gitlab, err = gitlab.FromEnv(a.getenv); err != nil {
+		return c, err
+	}
+	link, err := reporter.ResultURL(a.getenv)
+	if err != nil {
+		return c, err
+	}
+	if c.gitlab != nil {
+		sinks = append(sinks, reporter.NewStatuses(c.gitlab, link))
 	}
 	c.reporter = reporter.New(c.log, sinks...)
 	return c, nil

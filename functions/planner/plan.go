@@ -91,7 +91,7 @@ func (p Planner) PlanDir(ctx context.Context, dir string, m Meta) (Plan, error) 
 	for _, f := range projects {
 		r := request(f, stored, m, p.Rules)
 		if err := r.Validate(); err != nil {
-			plan.Rejected = append(plan.Rejected, m.rejected(f.project.Root, err))
+			plan.Rejected = append(plan.Rejected, m.rejected(f.project.Root, f.project.Manager, err))
 			continue
 		}
 		plan.Requests = append(plan.Requests, r)
@@ -116,16 +116,16 @@ func (p Planner) find(fsys fs.FS, m Meta) (list []found, rejected []event.Reject
 			return nil, nil, err
 		}
 		if err != nil {
-			rejected = append(rejected, m.rejected("", err))
+			rejected = append(rejected, m.rejected("", manager.Name(), err))
 			continue
 		}
 		for i, root := range roots {
 			if i == MaxRoots {
-				rejected = append(rejected, m.rejected("", fmt.Errorf("%d project roots of %s, of which only the first %d are scanned", len(roots), manager.Name(), MaxRoots)))
+				rejected = append(rejected, m.rejected("", manager.Name(), fmt.Errorf("%d project roots of %s, of which only the first %d are scanned", len(roots), manager.Name(), MaxRoots)))
 				break
 			}
 			if reason, ok := source.Withheld(root); ok {
-				rejected = append(rejected, m.rejected(root, fmt.Errorf("the folder is withheld from scans: %s", reason)))
+				rejected = append(rejected, m.rejected(root, manager.Name(), fmt.Errorf("the folder is withheld from scans: %s", reason)))
 				continue
 			}
 			project, err := manager.Load(fsys, root)
@@ -133,14 +133,16 @@ func (p Planner) find(fsys fs.FS, m Meta) (list []found, rejected []event.Reject
 				return nil, nil, err
 			}
 			if err != nil {
-				rejected = append(rejected, m.rejected(root, err))
+				rejected = append(rejected, m.rejected(root, manager.Name(), err))
 				continue
 			}
 			list = append(list, found{project, manager.Recipe(project, ecosystem.Setting{}).Version})
 		}
 	}
 	if len(list)+len(rejected) == 0 {
-		rejected = []event.Rejected{m.rejected("", fmt.Errorf("nothing to scan: no lockfile found; looked for projects of %s", strings.Join(names, ", ")))}
+		none := m.rejected("", "", fmt.Errorf("nothing to scan: no lockfile found; looked for projects of %s", strings.Join(names, ", ")))
+		none.Nothing = true
+		rejected = []event.Rejected{none}
 	}
 	return list, rejected, nil
 }
@@ -178,7 +180,7 @@ func request(f found, src scan.Source, m Meta, rules string) scan.Request {
 }
 
 // rejected makes a rejection that names the root.
-func (m Meta) rejected(root string, err error) event.Rejected {
+func (m Meta) rejected(root, manager string, err error) event.Rejected {
 	reason := err.Error()
 	if root != "" && root != "." && !strings.Contains(reason, root) {
 		reason = path.Clean(root) + ": " + reason
@@ -187,5 +189,5 @@ func (m Meta) rejected(root string, err error) event.Rejected {
 	if len(reason) > maxReason {
 		reason = strings.ToValidUTF8(reason[:maxReason], "") + "..."
 	}
-	return event.Rejected{Project: m.Project, Commit: m.Commit, By: m.By, Cause: m.Cause, Reason: reason}
+	return event.Rejected{Project: m.Project, Ref: m.Ref, Commit: m.Commit, Root: root, Manager: manager, By: m.By, Cause: m.Cause, Reason: reason}
 }

@@ -58,7 +58,7 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 		if fault.Retryable(err) {
 			return nil, err
 		}
-		plan = Plan{Rejected: []event.Rejected{{Project: push.Project, Commit: push.After, By: Name, Cause: e.ID(), Reason: err.Error()}}}
+		plan = Plan{Rejected: []event.Rejected{{Project: push.Project, Ref: branch(push.Ref), Commit: push.After, By: Name, Cause: e.ID(), Reason: err.Error()}}}
 	}
 	f.Log.Info("push planned", "project", push.Project, "commit", push.After, "scans", len(plan.Requests), "rejected", len(plan.Rejected))
 	return nil, plan.Announce(ctx, f.Emitter, Name, f.Now(), &e)

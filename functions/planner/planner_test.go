@@ -362,7 +362,7 @@ func TestPlanBounds(t *testing.T) {
 			t.Errorf("timeout %s: %v, want invalid", d, err)
 		}
 	}
-	if r := (Meta{}).rejected("", errors.New(strings.Repeat("ü", 2000))); len(r.Reason) > maxReason+3 {
+	if r := (Meta{}).rejected("", "", errors.New(strings.Repeat("ü", 2000))); len(r.Reason) > maxReason+3 {
 		t.Errorf("a reason of %d bytes", len(r.Reason))
 	}
 }

@@ -13,26 +13,49 @@ import (
 	"github.com/falconer-sec/falconer/pkg/falco/shipped"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
+	"github.com/falconer-sec/falconer/pkg/gitlab"
 	"github.com/falconer-sec/falconer/pkg/serve"
 	"github.com/falconer-sec/falconer/pkg/source"
 )
 
 // Service makes the planner as a process of its own. It reads
 //
-//	FALCONER_SOURCE_DIR  where the sources of pushes are, see LocalArchives
+//	GITLAB_URL           the GitLab that sources are fetched from
+//	GITLAB_TOKEN         its access token (or _FILE), scope read_api or api
+//	FALCONER_SOURCE_DIR  where the sources of pushes are instead, see LocalArchives
 //	FALCONER_RULES_DIR   rules in place of the shipped ones; the same as the
 //	                     runner's, since their version is part of a scan's ID
 //
-// and needs FALCONER_SOURCE_DIR, NATS_URL and K_SINK.
+// and needs NATS_URL, K_SINK and either GITLAB_URL or FALCONER_SOURCE_DIR.
 func Service(d serve.Deps) (function.Handler, error) {
-	if err := d.Require("FALCONER_SOURCE_DIR", "NATS_URL", "K_SINK"); err != nil {
+	if err := d.Require("NATS_URL", "K_SINK"); err != nil {
+		return nil, err
+	}
+	forge, err := gitlab.FromEnv(d.Env)
+	if err != nil {
+		return nil, err
+	}
+	fetcher, err := Sources(forge, d.Env("FALCONER_SOURCE_DIR"))
+	if err != nil {
 		return nil, err
 	}
 	p, err := Open(d.Context, d.NATS, d.Env("FALCONER_RULES_DIR"))
 	if err != nil {
 		return nil, err
 	}
-	return &Function{Planner: p, Fetcher: LocalArchives(d.Env("FALCONER_SOURCE_DIR")), Emitter: d.Emitter, Now: time.Now, Log: d.Log}, nil
+	return &Function{Planner: p, Fetcher: fetcher, Emitter: d.Emitter, Now: time.Now, Log: d.Log}, nil
+}
+
+// Sources says where the sources of pushes come from: a directory where one is
+// given, else GitLab. Neither is fault.Permanent.
+func Sources(forge *gitlab.Client, dir string) (SourceFetcher, error) {
+	switch {
+	case dir != "":
+		return LocalArchives(dir), nil
+	case forge != nil:
+		return Forge{forge}, nil
+	}
+	return nil, fault.Errorf(fault.Permanent, "neither %s nor FALCONER_SOURCE_DIR is set: there is nowhere to take the source of a push from", gitlab.URLVariable)
 }
 
 // Open makes a Planner of every package manager there is, on JetStream. rules is

@@ -1,5 +1,6 @@
 // Package reporter tells people and programs what scans came to: it hands each
-// scan.finished, scan.amended and scan.rejected to a list of sinks.
+// scan.finished, scan.amended and scan.rejected to a list of sinks, and
+// scan.requested and scan.started to those that follow scans.
 //
 // Guarantees: an event is handled once every sink has it; a sink that fails
 // does not keep the others from theirs, and is the only one that gets the event
@@ -70,8 +71,8 @@ func New(log *slog.Logger, sinks ...Sink) *Function {
 // transient ones of sinks; an event that can't be read is fault.Invalid. Other
 // types of events are success: they only wake the function ahead of a report.
 func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
-	r, err := read(e)
-	if err != nil || r.Result == nil && r.Rejected == nil {
+	do, err := delivery(e)
+	if err != nil || do == nil {
 		return nil, err
 	}
 	key := e.Source() + " " + e.ID()
@@ -80,7 +81,7 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 		if f.delivered(key, s.Name()) {
 			continue
 		}
-		err := deliver(ctx, s, r)
+		err := deliver(ctx, s, do)
 		if fault.Retryable(err) {
 			failed = append(failed, fmt.Errorf("reporter: %s: %w", s.Name(), err))
 			continue
@@ -93,10 +94,10 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 	return nil, errors.Join(failed...)
 }
 
-func deliver(ctx context.Context, s Sink, r Report) error {
+func deliver(ctx context.Context, s Sink, do func(context.Context, Sink) error) error {
 	ctx, cancel := context.WithTimeout(ctx, sinkTimeout)
 	defer cancel()
-	return s.Deliver(ctx, r)
+	return do(ctx, s)
 }
 
 // read decodes the event's data by its type; of another type it makes an empty

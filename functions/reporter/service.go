@@ -7,6 +7,7 @@ import (
 
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
+	"github.com/falconer-sec/falconer/pkg/gitlab"
 	"github.com/falconer-sec/falconer/pkg/secret"
 	"github.com/falconer-sec/falconer/pkg/serve"
 )
@@ -20,6 +21,9 @@ const webhookTimeout = 20 * time.Second
 //	FALCONER_REPORT_WEBHOOK_URL  an address that each event is posted to
 //	FALCONER_REPORT_TOKEN        the bearer token to send there (or _FILE)
 //	FALCONER_RESULTS_DIR         a directory for each scan's newest result
+//	GITLAB_URL                   the GitLab that gets commit statuses
+//	GITLAB_TOKEN                 its access token (or _FILE), scope api
+//	FALCONER_RESULT_URL          the address that statuses lead to: <address>/<scan ID>
 func Service(d serve.Deps) (function.Handler, error) {
 	sinks := []Sink{NewLog(d.Log)}
 	token, err := secret.Token(d.Env, "FALCONER_REPORT_TOKEN")
@@ -27,7 +31,7 @@ func Service(d serve.Deps) (function.Handler, error) {
 		return nil, fault.New("reporter", fault.Permanent, err)
 	}
 	if address := d.Env("FALCONER_REPORT_WEBHOOK_URL"); address != "" {
-		if u, err := url.Parse(address); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		if !isWeb(address) {
 			return nil, fault.Errorf(fault.Permanent, "FALCONER_REPORT_WEBHOOK_URL is not an http or https address")
 		}
 		sinks = append(sinks, NewWebhook(address, token, serve.NewClient(webhookTimeout)))
@@ -40,5 +44,30 @@ func Service(d serve.Deps) (function.Handler, error) {
 		}
 		sinks = append(sinks, NewDirectory(dir))
 	}
+	forge, err := gitlab.FromEnv(d.Env)
+	if err != nil {
+		return nil, err
+	}
+	link, err := ResultURL(d.Env)
+	if err != nil {
+		return nil, err
+	}
+	if forge != nil {
+		sinks = append(sinks, NewStatuses(forge, link))
+	}
 	return New(d.Log, sinks...), nil
+}
+
+// ResultURL reads FALCONER_RESULT_URL, "" if it is not set.
+func ResultURL(getenv func(string) string) (string, error) {
+	address := getenv("FALCONER_RESULT_URL")
+	if address != "" && !isWeb(address) {
+		return "", fault.Errorf(fault.Permanent, "FALCONER_RESULT_URL is not an http or https address")
+	}
+	return address, nil
+}
+
+func isWeb(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
 }
