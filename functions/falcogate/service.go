@@ -27,7 +27,6 @@ const TLSPort = "8443"
 //	                                 clients with a certificate of this CA; needs FALCONER_FALCO_TLS_CERT_FILE
 //	                                 and FALCONER_FALCO_TLS_KEY_FILE
 //	FALCONER_FALCO_NATS_SUBJECT      subject that Falcosidekick's NATS output publishes on, e.g. "falco.>"
-//	FALCONER_FALCO_NATS_REPLICAS     replicas of the stream that captures it; 1
 //
 // and needs NATS_URL and K_SINK. With a client CA and no token, only the TLS
 // port is open to webhooks.
@@ -93,14 +92,7 @@ func serveTLS(d serve.Deps, g *Gate) error {
 
 // takeIn runs the high-rate path.
 func takeIn(d serve.Deps, subject string, g *Gate) error {
-	replicas := 1
-	if s := d.Env("FALCONER_FALCO_NATS_REPLICAS"); s != "" {
-		var err error
-		if replicas, err = strconv.Atoi(s); err != nil || replicas < 1 || replicas > 5 {
-			return fault.Errorf(fault.Permanent, "FALCONER_FALCO_NATS_REPLICAS is %.20q, not a number from 1 to 5", s)
-		}
-	}
-	intake, err := NewIntake(d.Context, d.NATS, IntakeConfig{Subject: subject, Replicas: replicas}, g, d.Metrics)
+	intake, err := NewIntake(d.Context, d.NATS, IntakeConfig{Subject: subject, Replicas: d.Replicas}, g, d.Metrics)
 	if err != nil {
 		return err
 	}

@@ -265,3 +265,21 @@ func Tree(spans []Span) (string, error) {
 	write("", 0)
 	return b.String(), nil
 }
+
+// Paths returns for each span the names on the way to it from its root, joined
+// by " > ".
+func Paths(spans []Span) (list []string) {
+	byID := map[string]Span{}
+	for _, s := range spans {
+		byID[s.ID] = s
+	}
+	for _, s := range spans {
+		way := s.Name
+		for depth := 0; s.Parent != "" && depth < len(spans); depth++ {
+			s = byID[s.Parent]
+			way = s.Name + " > " + way
+		}
+		list = append(list, way)
+	}
+	return list
+}
