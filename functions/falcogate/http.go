@@ -55,7 +55,9 @@ func (g *Gate) serve(w http.ResponseWriter, r *http.Request) error {
 	g.count.received.Add(float64(len(texts)))
 	items := make([]alerts.Item, 0, len(texts))
 	var bad error
+	sensor := g.fromSensor(r)
 	for i, t := range texts {
+		t.sensor = sensor
 		it, err := t.item()
 		if err == nil {
 			items = append(items, it)
@@ -171,6 +173,7 @@ func read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 type text struct {
 	raw      []byte
 	envelope bool // a structured CloudEvent
+	sensor   bool // our own sensor's
 }
 
 // split divides a body into alerts without looking into them.
@@ -246,7 +249,11 @@ func (t text) item() (alerts.Item, error) {
 			raw = e.Base64
 		}
 	}
-	it, err := item(raw)
+	decode := item
+	if t.sensor {
+		decode = sensorItem
+	}
+	it, err := decode(raw)
 	switch {
 	case err == nil:
 		return it, nil

@@ -22,6 +22,7 @@ const TLSPort = "8443"
 // Service makes the gate and its notifier as a process of their own. It reads
 //
 //	FALCONER_FALCO_TOKEN             bearer tokens, separated by white space (or FALCONER_FALCO_TOKEN_FILE)
+//	FALCONER_SENSOR_TOKEN            bearer tokens of our own sensor (or FALCONER_SENSOR_TOKEN_FILE)
 //	FALCONER_FALCO_OPEN_CLOUDEVENTS  "true" lets CloudEvents in without a token
 //	FALCONER_FALCO_CLIENT_CA_FILE    opens a second, TLS port (FALCONER_FALCO_TLS_ADDR, by default ":8443") to
 //	                                 clients with a certificate of this CA; needs FALCONER_FALCO_TLS_CERT_FILE
@@ -38,6 +39,10 @@ func Service(d serve.Deps) (function.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	sensors, err := secret.Tokens(d.Env, "FALCONER_SENSOR_TOKEN")
+	if err != nil {
+		return nil, err
+	}
 	open, err := OpenCloudEvents(d.Env)
 	if err != nil {
 		return nil, err
@@ -47,7 +52,7 @@ func Service(d serve.Deps) (function.Handler, error) {
 		return nil, err
 	}
 	mutual := d.Env("FALCONER_FALCO_CLIENT_CA_FILE") != ""
-	g, err := New(store, Config{Tokens: list, Certificates: mutual, Log: d.Log, AllowUnauthenticatedCloudEvents: open}, d.Metrics)
+	g, err := New(store, Config{Tokens: list, SensorTokens: sensors, Certificates: mutual, Log: d.Log, AllowUnauthenticatedCloudEvents: open}, d.Metrics)
 	if err != nil {
 		return nil, err
 	}

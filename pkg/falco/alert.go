@@ -27,6 +27,9 @@ type Alert struct {
 	Fields map[string]any `json:"output_fields"`
 }
 
+// FieldPrefix starts the names of the output fields of Falconer's own sensor.
+const FieldPrefix = "falconer."
+
 // Output fields of Falconer's own sensor, beside Falco's. They are set by
 // trusted code from the process table, not from what a process says.
 const (
