@@ -51,12 +51,13 @@ func (a *app) serveCommand() *cobra.Command {
 
   POST /falconer/default     the broker's CloudEvents ingress
   POST /falco                Falcosidekick's alerts
-  POST /gitlab/webhook       GitLab's push webhook
+  POST /gitlab/webhook       GitLab's push, tag and merge request webhooks
        /api/v1/...           the scan API
   GET  /healthz /readyz /metrics
 
 Secrets come from the environment, or from files that NAME_FILE variables name (several, separated by white space):
-  FALCONER_GITLAB_WEBHOOK_TOKEN   what GitLab sends as X-Gitlab-Token; without one webhooks are refused
+  FALCONER_GITLAB_WEBHOOK_TOKEN   what GitLab sends as X-Gitlab-Token
+  FALCONER_GITLAB_WEBHOOK_SIGNING_KEY  whsec_... that GitLab signs with; what is set is needed, without either webhooks are refused
   FALCONER_API_TOKEN              bearer token of the API and the ingress; without one only this machine is served
   FALCONER_FALCO_TOKEN            bearer token of /falco; without one only this machine is served
   FALCONER_FALCO_OPEN_CLOUDEVENTS true lets Falcosidekick's CloudEvents in without a token, from anywhere
@@ -84,12 +85,16 @@ Other settings of the environment:
 
 // secrets are the tokens that serve works with.
 type secrets struct {
-	gitlab, api, falco, report []string
-	openFalco                  bool // CloudEvents of Falcosidekick, which can't send a token, need none
+	gitlab             gitlabhook.Config // tokens and keys only
+	api, falco, report []string
+	openFalco          bool // CloudEvents of Falcosidekick, which can't send a token, need none
 }
 
 func readSecrets(getenv func(string) string) (s secrets, err error) {
-	for name, to := range map[string]*[]string{gitlabhook.TokenVariable: &s.gitlab, "FALCONER_API_TOKEN": &s.api,
+	if s.gitlab, err = gitlabhook.Secrets(getenv); err != nil {
+		return s, err
+	}
+	for name, to := range map[string]*[]string{"FALCONER_API_TOKEN": &s.api,
 		"FALCONER_FALCO_TOKEN": &s.falco, "FALCONER_REPORT_TOKEN": &s.report} {
 		if *to, err = secret.Tokens(getenv, name); err != nil {
 			return s, err
@@ -198,15 +203,19 @@ func (n *node) handler(ctx context.Context, secret secrets) (http.Handler, error
 			falco = openTo(falcogate.IsCloudEvent, gate, falco)
 		}
 	}
-	if len(secret.gitlab) == 0 {
-		log.Info("no FALCONER_GITLAB_WEBHOOK_TOKEN is set: GitLab's webhooks are refused")
+	hook := secret.gitlab
+	hook.Emitter, hook.Now, hook.Log, hook.Count = n.emit, time.Now, log, gitlabhook.Counter(n.metrics)
+	if hook.Memory, err = gitlabhook.OpenMemory(ctx, n.nc); err != nil {
+		return nil, err
+	}
+	if len(hook.Tokens)+len(hook.Keys) == 0 {
+		log.Info("neither " + gitlabhook.TokenVariable + " nor " + gitlabhook.KeyVariable + " is set: GitLab's webhooks are refused")
 	}
 	access := api.Access{Tokens: secret.api}
 	ingress := serve.Ingress(map[string]function.Emitter{eventing.Namespace + "/" + eventing.Broker: n.emit}, serve.Options{Log: log})
 	mux := http.NewServeMux()
 	mux.Handle("/falco", falco)
-	mux.Handle("/gitlab/webhook", function.TraceRequest(gitlabhook.Name, n.tracer, gitlabhook.Handler(gitlabhook.Config{Tokens: secret.gitlab, Emitter: n.emit,
-		Now: time.Now, Log: log, Count: gitlabhook.Counter(n.metrics)})))
+	mux.Handle("/gitlab/webhook", function.TraceRequest(gitlabhook.Name, n.tracer, gitlabhook.Handler(hook)))
 	mux.Handle(api.Prefix+"/", function.TraceRequest(api.Name, n.tracer, api.New(api.Config{Planner: n.planner, Emitter: n.emit, Scans: n.ledger, Results: n.results,
 		Log: eventLog{n.broker}, Letters: apifunc.Letters{Store: n.letters, To: n.broker, Emit: n.broker}, Access: access, Now: time.Now, Slog: log, Stop: ctx.Done()})))
 	mux.Handle("/{namespace}/{broker}", api.Guard(access, log, ingress))

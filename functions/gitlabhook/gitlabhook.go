@@ -1,16 +1,18 @@
-// Package gitlabhook turns GitLab's webhooks into events: a push becomes
-// repo.push. Everything else is answered and counted, not acted on.
+// Package gitlabhook turns GitLab's webhooks into events: a push or a tag
+// becomes repo.push, a merge request with code to look at repo.merge_request.
+// Everything else is answered and counted, not acted on.
 //
-// Guarantees: nothing is read of a request that does not carry a configured
-// token; a push is answered with a success only once its event is durable; the
-// same delivery makes the same event ID, so that GitLab's retries are one push;
-// what a payload claims is checked in form and bounded in size before it
-// becomes part of an event.
+// Guarantees: nothing happens for a request that does not prove itself as
+// configured, and none of it is kept; a webhook is answered with a success only
+// once its event is durable; the same delivery makes the same event ID, so that
+// GitLab's retries are one event; what a payload claims is checked in form and
+// bounded in size before it becomes part of an event.
 package gitlabhook
 
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -30,17 +32,14 @@ import (
 // Name is the function's name in event sources, metrics and logs.
 const Name = "gitlabhook"
 
-// notPush is why most kinds of webhook are ignored.
-const notPush = "not a push"
+// unhandled is why most kinds of webhook are ignored.
+const unhandled = "not a push and not a merge request"
 
-// Bounds on what one event carries of a push.
-const (
-	maxChanged      = 10_000    // paths
-	maxChangedBytes = 256 << 10 // bytes of all paths together
-	maxPath         = 1024      // bytes of a project path, ref or changed path
-)
+// maxPath bounds a project path, ref, address or changed path, in bytes.
+const maxPath = 1024
 
-// Hook is the function: GitLabWebhook in, RepoPush out. It keeps no state.
+// Hook is the function: GitLabWebhook in, RepoPush or RepoMergeRequest out. It
+// keeps no state.
 type Hook struct{}
 
 var _ function.Handler = Hook{}
@@ -58,26 +57,37 @@ func translate(e ce.Event) (reply *ce.Event, ignored string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	if gitlab.EventType(w.Kind) != gitlab.EventTypePush {
-		return nil, notPush, nil
+	kind := gitlab.EventType(w.Kind)
+	object, ok := objects[kind]
+	if !ok {
+		return nil, unhandled, nil
 	}
-	parsed, err := gitlab.ParseWebhook(gitlab.EventTypePush, w.Body)
+	var claimed struct {
+		Kind string `json:"object_kind"`
+	}
+	if err := json.Unmarshal(w.Body, &claimed); err != nil {
+		return nil, "", fault.New("gitlabhook: parse webhook", fault.Invalid, err)
+	}
+	if claimed.Kind != object {
+		return nil, "", fault.Errorf(fault.Invalid, "gitlabhook: object_kind is %.40q, the header says %.40q", claimed.Kind, w.Kind)
+	}
+	parsed, err := gitlab.ParseWebhook(kind, w.Body)
 	if err != nil {
-		return nil, "", fault.New("gitlabhook: parse push", fault.Invalid, err)
+		return nil, "", fault.New("gitlabhook: parse "+object, fault.Invalid, err)
 	}
-	push := parsed.(*gitlab.PushEvent)
-	switch {
-	case zero(push.After):
-		return nil, "the push deletes " + cut(push.Ref), nil
-	case len(push.Commits) == 0 && push.TotalCommitsCount == 0:
-		return nil, "the push brings no commits to " + cut(push.Ref), nil
+	var f fact
+	switch p := parsed.(type) {
+	case *gitlab.PushEvent:
+		f, ignored, err = pushed(p, w)
+	case *gitlab.TagEvent:
+		f, ignored, err = tagged(p, w)
+	case *gitlab.MergeEvent:
+		f, ignored, err = requested(p, w)
 	}
-	data, err := dataOf(push, w)
-	if err != nil {
-		return nil, "", err
+	if err != nil || ignored != "" {
+		return nil, ignored, err
 	}
-	id := event.ID(event.RepoPush, w.Delivery, data.WebURL, strconv.FormatInt(data.ProjectID, 10), data.Ref, data.Before, data.After)
-	out, err := event.New(event.RepoPush, event.Source(Name), data.Project, id, w.Received, data)
+	out, err := event.New(f.typ, event.Source(Name), f.project, event.ID(f.typ, append([]string{w.Delivery}, f.identity...)...), w.Received, f.data)
 	if err != nil {
 		return nil, "", err
 	}
@@ -85,57 +95,43 @@ func translate(e ce.Event) (reply *ce.Event, ignored string, err error) {
 	return &out, "", nil
 }
 
-// dataOf checks a push and takes from it what the event needs.
-func dataOf(p *gitlab.PushEvent, w event.Webhook) (event.Push, error) {
+// objects are the kinds of webhook that are acted on, with the object_kind that
+// their payload must have.
+var objects = map[gitlab.EventType]string{
+	gitlab.EventTypePush: "push", gitlab.EventTypeTagPush: "tag_push", gitlab.EventTypeMergeRequest: "merge_request",
+}
+
+// fact is what a webhook comes to.
+type fact struct {
+	typ, project string
+	identity     []string // what makes it the same beside the delivery's key
+	data         any
+}
+
+// identity lists what tells one change of a project from another.
+func identity(webURL string, id int64, more ...string) []string {
+	return slices.Concat([]string{webURL, strconv.FormatInt(id, 10)}, more)
+}
+
+// checkProject checks what every payload says of its project.
+func checkProject(id int64, path, webURL string) error {
 	switch {
-	case !commit(p.After):
-		return event.Push{}, fault.Errorf(fault.Invalid, "gitlabhook: after %.80q is not a commit", p.After)
-	case p.Before != "" && !commit(p.Before):
-		return event.Push{}, fault.Errorf(fault.Invalid, "gitlabhook: before %.80q is not a commit", p.Before)
-	case !fs.ValidPath(p.Project.PathWithNamespace) || !strings.Contains(p.Project.PathWithNamespace, "/") || !plain(p.Project.PathWithNamespace):
-		return event.Push{}, fault.Errorf(fault.Invalid, "gitlabhook: %.80q is not a project path", p.Project.PathWithNamespace)
-	case !strings.HasPrefix(p.Ref, "refs/") || !plain(p.Ref):
-		return event.Push{}, fault.Errorf(fault.Invalid, "gitlabhook: %.80q is not a ref", p.Ref)
-	case p.ProjectID <= 0:
-		return event.Push{}, fault.Errorf(fault.Invalid, "gitlabhook: project ID %d is not positive", p.ProjectID)
-	case !plain(p.Project.WebURL):
-		return event.Push{}, fault.Errorf(fault.Invalid, "gitlabhook: %.80q is not an address", p.Project.WebURL)
+	case !fs.ValidPath(path) || !strings.Contains(path, "/") || !plain(path):
+		return fault.Errorf(fault.Invalid, "gitlabhook: %.80q is not a project path", path)
+	case id <= 0:
+		return fault.Errorf(fault.Invalid, "gitlabhook: project ID %d is not positive", id)
+	case !plain(webURL):
+		return fault.Errorf(fault.Invalid, "gitlabhook: %.80q is not an address", webURL)
 	}
-	return event.Push{
-		Provider: "gitlab", ProjectID: p.ProjectID, Project: p.Project.PathWithNamespace, WebURL: p.Project.WebURL,
-		Ref: p.Ref, Before: p.Before, After: p.After, Changed: changed(p.Commits),
-		Commits: int(max(p.TotalCommitsCount, int64(len(p.Commits)))), Received: w.Received,
-	}, nil
+	return nil
 }
 
-// changed returns the paths that commits touched, sorted, each once, within
-// bounds. GitLab names at most 20 commits, so the list is a hint at best.
-func changed(commits []*gitlab.PushEventCommit) []string {
-	seen, bytes := map[string]bool{}, 0
-	for _, c := range commits {
-		if c == nil {
-			continue
-		}
-		for _, p := range slices.Concat(c.Added, c.Modified, c.Removed) {
-			if seen[p] || len(p) > maxPath || !fs.ValidPath(p) {
-				continue
-			}
-			if bytes += len(p); bytes > maxChangedBytes || len(seen) >= maxChanged {
-				return sorted(seen)
-			}
-			seen[p] = true
-		}
+// checkCommit checks a commit's hash that has to be one.
+func checkCommit(name, sha string) error {
+	if !commit(sha) {
+		return fault.Errorf(fault.Invalid, "gitlabhook: %s %.80q is not a commit", name, sha)
 	}
-	return sorted(seen)
-}
-
-func sorted(set map[string]bool) []string {
-	list := make([]string, 0, len(set))
-	for p := range set {
-		list = append(list, p)
-	}
-	slices.Sort(list)
-	return list
+	return nil
 }
 
 // commit reports whether s is a full commit hash, SHA-1 or SHA-256.

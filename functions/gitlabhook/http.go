@@ -1,6 +1,7 @@
 package gitlabhook
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -36,9 +37,13 @@ const (
 	Failed       Outcome = "failed" // not durable: GitLab is told to send again
 )
 
-// Config is what the HTTP side needs.
+// Config is what the HTTP side needs. Of Tokens and Keys, what is given is
+// needed: with both, a webhook has to prove itself both ways; with neither,
+// every webhook is refused.
 type Config struct {
-	Tokens  []string // accepted X-Gitlab-Token values; several, so that one can be replaced without a gap. None: every webhook is refused
+	Tokens  []string     // accepted X-Gitlab-Token values; several, so that one can be replaced without a gap
+	Keys    []SigningKey // accepted keys of webhook-signature; several, likewise
+	Memory  Memory       // of signed webhooks; needed with Keys
 	Emitter function.Emitter
 	Now     func() time.Time
 	Log     *slog.Logger
@@ -47,10 +52,10 @@ type Config struct {
 
 // Handler returns the HTTP side of the function, for POST /gitlab/webhook.
 //
-// Answers: 200 and {"status":"accepted"} once the push's event is durable; 202
-// for what is ignored (with the reason where it is a push); 401 without a
-// valid token; 400 for a body that is not what GitLab sends; 413 for one
-// larger than MaxBody; 503 when the event could not be made durable.
+// Answers: 200 and {"status":"accepted"} once the event is durable; 202 for what
+// is ignored, with the reason; 401 for what does not prove who sent it, without
+// a reason; 400 for a body that is not what GitLab sends; 413 for one larger
+// than MaxBody; 503 when the event could not be made durable.
 func Handler(c Config) http.Handler {
 	h := &handler{Config: c}
 	for _, t := range c.Tokens {
@@ -69,6 +74,9 @@ type handler struct {
 	sums [][sha256.Size]byte // of the tokens: equal lengths are compared in equal time
 }
 
+// errUnauthorized is all that a stranger hears.
+var errUnauthorized = fault.Errorf(fault.Unauthorized, "unauthorized")
+
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
@@ -76,12 +84,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusMethodNotAllowed, reply{Error: "webhooks are sent with POST"})
 		return
 	}
-	if !h.authorized(r) {
-		h.Count(Unauthorized)
-		answer(w, http.StatusUnauthorized, reply{Error: "unauthorized"})
+	proof, err := h.authorized(r)
+	if err != nil {
+		h.refuse(w, r, err)
 		return
 	}
-	e, err := h.receive(w, r)
+	e, err := h.receive(w, r, proof)
 	if err != nil {
 		h.refuse(w, r, err)
 		return
@@ -93,28 +101,62 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case out == nil:
 		h.ignore(w, r, ignored)
 	default:
-		h.accept(w, r, *out)
+		h.accept(w, r, *out, proof)
 	}
 }
 
-// authorized compares the request's token with every configured one.
-func (h *handler) authorized(r *http.Request) bool {
-	if len(h.sums) == 0 {
-		h.Log.Error("webhook refused: no GitLab token is configured", "remote", r.RemoteAddr)
-		return false
+// authorized checks what a request's header proves, before any of its body is
+// read. proof is nil where no signature is asked for.
+func (h *handler) authorized(r *http.Request) (proof *signed, err error) {
+	if len(h.sums) == 0 && len(h.Keys) == 0 {
+		h.Log.Error("webhook refused: no GitLab token or signing key is configured", "remote", r.RemoteAddr)
+		return nil, errUnauthorized
 	}
-	got, match := sha256.Sum256([]byte(r.Header.Get("X-Gitlab-Token"))), 0
-	for _, want := range h.sums {
-		match |= subtle.ConstantTimeCompare(got[:], want[:])
+	if len(h.sums) > 0 {
+		got, match := sha256.Sum256([]byte(r.Header.Get("X-Gitlab-Token"))), 0
+		for _, want := range h.sums {
+			match |= subtle.ConstantTimeCompare(got[:], want[:])
+		}
+		if match == 0 {
+			h.Log.Warn("webhook refused: wrong token", "remote", r.RemoteAddr)
+			return nil, errUnauthorized
+		}
 	}
-	if match == 0 {
-		h.Log.Warn("webhook refused: wrong token", "remote", r.RemoteAddr)
+	if len(h.Keys) == 0 {
+		return nil, nil
 	}
-	return match == 1
+	s, err := readSignature(r.Header, h.Now())
+	if err != nil {
+		h.Log.Warn("webhook refused: not signed", "remote", r.RemoteAddr, "reason", err)
+		return nil, errUnauthorized
+	}
+	return &s, nil
+}
+
+// verify checks the signature over a body, and that it is seen for the first
+// time.
+func (h *handler) verify(r *http.Request, s *signed, body []byte) error {
+	if s == nil {
+		return nil
+	}
+	if !s.by(h.Keys, body) {
+		h.Log.Warn("webhook refused: wrong signature", "remote", r.RemoteAddr)
+		return errUnauthorized
+	}
+	s.seen = s.key(body)
+	first, err := h.Memory.First(r.Context(), s.seen)
+	if err != nil {
+		return err
+	}
+	if !first {
+		h.Log.Warn("webhook refused: it was taken before", "remote", r.RemoteAddr, "webhook_id", s.id)
+		return errUnauthorized
+	}
+	return nil
 }
 
 // receive wraps the request as an event.
-func (h *handler) receive(w http.ResponseWriter, r *http.Request) (ce.Event, error) {
+func (h *handler) receive(w http.ResponseWriter, r *http.Request, proof *signed) (ce.Event, error) {
 	// Not every ResponseWriter has deadlines; the server's own then apply.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
@@ -123,6 +165,9 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request) (ce.Event, err
 	}
 	if err != nil {
 		return ce.Event{}, fault.Errorf(fault.Invalid, "body could not be read: %w", err)
+	}
+	if err := h.verify(r, proof, body); err != nil {
+		return ce.Event{}, err
 	}
 	if !json.Valid(body) {
 		return ce.Event{}, fault.Errorf(fault.Invalid, "body is not JSON")
@@ -137,33 +182,45 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request) (ce.Event, err
 		event.Webhook{Kind: kind, Delivery: delivery, Received: h.Now(), Body: body})
 }
 
-func (h *handler) accept(w http.ResponseWriter, r *http.Request, e ce.Event) {
+func (h *handler) accept(w http.ResponseWriter, r *http.Request, e ce.Event, proof *signed) {
 	if err := h.Emitter.Emit(r.Context(), e); err != nil {
-		h.Count(Failed)
-		h.Log.Error("push not stored", "project", e.Subject(), "id", e.ID(), "error", err)
-		w.Header().Set("Retry-After", "5")
-		answer(w, http.StatusServiceUnavailable, reply{Error: "the push could not be stored, send it again"})
+		if proof != nil { // GitLab may send the very same again
+			err = errors.Join(err, h.Memory.Forget(context.WithoutCancel(r.Context()), proof.seen))
+		}
+		h.failed(w, e.Subject(), err)
 		return
 	}
 	h.Count(Accepted)
-	h.Log.Info("push accepted", "project", e.Subject(), "id", e.ID())
+	h.Log.Info("webhook accepted", "type", e.Type(), "project", e.Subject(), "id", e.ID())
 	answer(w, http.StatusOK, reply{Status: "accepted", EventID: e.ID()})
+}
+
+// failed asks GitLab to send again.
+func (h *handler) failed(w http.ResponseWriter, project string, err error) {
+	h.Count(Failed)
+	h.Log.Error("webhook not stored", "project", project, "error", err)
+	w.Header().Set("Retry-After", "5")
+	answer(w, http.StatusServiceUnavailable, reply{Error: "the webhook could not be stored, send it again"})
 }
 
 func (h *handler) ignore(w http.ResponseWriter, r *http.Request, reason string) {
 	h.Count(Ignored)
 	h.Log.Info("webhook ignored", "kind", r.Header.Get("X-Gitlab-Event"), "reason", reason)
-	if reason == notPush {
-		w.WriteHeader(http.StatusAccepted)
-		return
-	}
 	answer(w, http.StatusAccepted, reply{Status: "ignored", Reason: reason})
 }
 
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	h.Count(Malformed)
-	h.Log.Warn("webhook refused", "remote", r.RemoteAddr, "error", err)
-	answer(w, fault.Status(err), reply{Error: err.Error()})
+	switch fault.KindOf(err) {
+	case fault.Transient:
+		h.failed(w, "", err)
+	case fault.Unauthorized:
+		h.Count(Unauthorized)
+		answer(w, http.StatusUnauthorized, reply{Error: "unauthorized"})
+	default:
+		h.Count(Malformed)
+		h.Log.Warn("webhook refused", "remote", r.RemoteAddr, "error", err)
+		answer(w, fault.Status(err), reply{Error: err.Error()})
+	}
 }
 
 // reply is the body of an answer.

@@ -25,15 +25,16 @@ import (
 // The event types. See the README's event table for who produces and who
 // consumes each.
 const (
-	RepoPush      = "dev.falconer.repo.push.v1"
-	ScanRequested = "dev.falconer.scan.requested.v1"
-	ScanStarted   = "dev.falconer.scan.started.v1"
-	FalcoAlert    = "dev.falconer.falco.alert.v1"
-	SandboxExited = "dev.falconer.sandbox.exited.v1"
-	ScanFinished  = "dev.falconer.scan.finished.v1"
-	ScanAmended   = "dev.falconer.scan.amended.v1"
-	ScanRejected  = "dev.falconer.scan.rejected.v1"
-	RuntimeAlert  = "dev.falconer.runtime.alert.v1"
+	RepoPush         = "dev.falconer.repo.push.v1"
+	RepoMergeRequest = "dev.falconer.repo.merge_request.v1"
+	ScanRequested    = "dev.falconer.scan.requested.v1"
+	ScanStarted      = "dev.falconer.scan.started.v1"
+	FalcoAlert       = "dev.falconer.falco.alert.v1"
+	SandboxExited    = "dev.falconer.sandbox.exited.v1"
+	ScanFinished     = "dev.falconer.scan.finished.v1"
+	ScanAmended      = "dev.falconer.scan.amended.v1"
+	ScanRejected     = "dev.falconer.scan.rejected.v1"
+	RuntimeAlert     = "dev.falconer.runtime.alert.v1"
 	// SensorReported comes from a sensor that runs apart from the sandbox.
 	SensorReported = "dev.falconer.sensor.reported.v1"
 
@@ -125,6 +126,23 @@ type Push struct {
 	After     string    `json:"after"`
 	Changed   []string  `json:"changed,omitempty"` // paths the push's commits touched; may be cut by the forge
 	Commits   int       `json:"commits"`
+	Received  time.Time `json:"received"`
+}
+
+// MergeRequest is the data of RepoMergeRequest: a merge request that was opened,
+// or whose source got new commits.
+type MergeRequest struct {
+	Provider  string    `json:"provider"` // "gitlab"
+	ProjectID int64     `json:"project_id"`
+	Project   string    `json:"project"` // path of the target project
+	WebURL    string    `json:"web_url,omitempty"`
+	IID       int64     `json:"iid"`              // number within the target project
+	Source    string    `json:"source"`           // branch
+	Target    string    `json:"target"`           // branch
+	Head      string    `json:"head"`             // newest commit of the source; the target project has it, too
+	Fork      string    `json:"fork,omitempty"`   // path of the source project, if that is another
+	Action    string    `json:"action"`           // "open", "reopen", "update"
+	Before    string    `json:"before,omitempty"` // head before an update
 	Received  time.Time `json:"received"`
 }
 

@@ -24,18 +24,19 @@ const result = event.SchemaBase + "result.v1.json"
 
 // data maps each schema to the Go type it describes.
 var data = map[string]reflect.Type{
-	result:                        reflect.TypeFor[finding.Result](),
-	address(event.RepoPush):       reflect.TypeFor[event.Push](),
-	address(event.ScanRequested):  reflect.TypeFor[scan.Request](),
-	address(event.ScanStarted):    reflect.TypeFor[event.Started](),
-	address(event.FalcoAlert):     reflect.TypeFor[event.Alerts](),
-	address(event.SandboxExited):  reflect.TypeFor[event.Exited](),
-	address(event.ScanFinished):   reflect.TypeFor[finding.Result](),
-	address(event.ScanAmended):    reflect.TypeFor[finding.Result](),
-	address(event.ScanRejected):   reflect.TypeFor[event.Rejected](),
-	address(event.RuntimeAlert):   reflect.TypeFor[event.Runtime](),
-	address(event.SensorReported): reflect.TypeFor[event.SensorReport](),
-	address(event.GitLabWebhook):  reflect.TypeFor[event.Webhook](),
+	result:                          reflect.TypeFor[finding.Result](),
+	address(event.RepoPush):         reflect.TypeFor[event.Push](),
+	address(event.RepoMergeRequest): reflect.TypeFor[event.MergeRequest](),
+	address(event.ScanRequested):    reflect.TypeFor[scan.Request](),
+	address(event.ScanStarted):      reflect.TypeFor[event.Started](),
+	address(event.FalcoAlert):       reflect.TypeFor[event.Alerts](),
+	address(event.SandboxExited):    reflect.TypeFor[event.Exited](),
+	address(event.ScanFinished):     reflect.TypeFor[finding.Result](),
+	address(event.ScanAmended):      reflect.TypeFor[finding.Result](),
+	address(event.ScanRejected):     reflect.TypeFor[event.Rejected](),
+	address(event.RuntimeAlert):     reflect.TypeFor[event.Runtime](),
+	address(event.SensorReported):   reflect.TypeFor[event.SensorReport](),
+	address(event.GitLabWebhook):    reflect.TypeFor[event.Webhook](),
 }
 
 func address(typ string) string { return event.SchemaBase + typ + ".json" }

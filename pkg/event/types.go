@@ -4,7 +4,7 @@ package event
 // order of the event table.
 func Types() []string {
 	return []string{
-		RepoPush, ScanRequested, ScanStarted, FalcoAlert, SandboxExited,
+		RepoPush, RepoMergeRequest, ScanRequested, ScanStarted, FalcoAlert, SandboxExited,
 		ScanFinished, ScanAmended, ScanRejected, RuntimeAlert, SensorReported,
 	}
 }

@@ -381,6 +381,8 @@ func TestFromEnv(t *testing.T) {
 		"nothing":       {nil, true, ""},
 		"both":          {map[string]string{"GITLAB_URL": "https://gitlab.example.com", "GITLAB_TOKEN": token}, false, ""},
 		"file":          {map[string]string{"GITLAB_URL": "https://gitlab.example.com/gitlab/", "GITLAB_TOKEN_FILE": file}, false, ""},
+		"only a mount":  {map[string]string{"GITLAB_TOKEN_FILE": file + ".none"}, true, ""},
+		"no file":       {map[string]string{"GITLAB_URL": "https://gitlab.example.com", "GITLAB_TOKEN_FILE": file + ".none"}, true, "GITLAB_TOKEN_FILE"},
 		"no token":      {map[string]string{"GITLAB_URL": "https://gitlab.example.com"}, true, "GITLAB_TOKEN"},
 		"no address":    {map[string]string{"GITLAB_TOKEN": token}, true, "GITLAB_URL"},
 		"bad address":   {map[string]string{"GITLAB_URL": "gitlab.example.com", "GITLAB_TOKEN": token}, true, "GITLAB_URL"},

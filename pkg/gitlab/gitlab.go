@@ -87,18 +87,19 @@ func New(c Config) (*Client, error) {
 }
 
 // FromEnv returns a client as GITLAB_URL and GITLAB_TOKEN (or GITLAB_TOKEN_FILE)
-// say, or nil if GITLAB_URL is not set. A token without an address is an error.
+// say, or nil if GITLAB_URL is not set: a file that a cluster would mount may
+// then be missing. A token in the environment without an address is an error.
 func FromEnv(getenv func(string) string) (*Client, error) {
-	token, err := secret.Token(getenv, TokenVariable)
-	if err != nil {
-		return nil, fault.New("gitlab", fault.Permanent, err)
-	}
 	base := getenv(URLVariable)
 	switch {
-	case base == "" && token != "":
+	case base == "" && getenv(TokenVariable) != "":
 		return nil, fault.Errorf(fault.Permanent, "%s is set, but not %s: there is nobody to send it to", TokenVariable, URLVariable)
 	case base == "":
 		return nil, nil
+	}
+	token, err := secret.Token(getenv, TokenVariable)
+	if err != nil {
+		return nil, fault.New("gitlab", fault.Permanent, err)
 	}
 	return New(Config{URL: base, Token: token})
 }
