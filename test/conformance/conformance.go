@@ -9,6 +9,7 @@ package conformance
 
 import (
 	"context"
+	"embed"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -24,12 +25,24 @@ import (
 	"github.com/falconer-sec/falconer/pkg/serve"
 )
 
-// Target is a broker under test.
+// Cases holds the cases, testdata/*.txtar.
+//
+//go:embed testdata/*.txtar
+var Cases embed.FS
+
+// Target is a broker under test, and where its subscribers run.
 type Target interface {
+	// Receive starts a subscriber that answers by a script (see NewReceiver) and
+	// returns its URL.
+	Receive(ctx context.Context, name, script string) (url string, err error)
 	// Apply makes the broker run a topology of Knative resources, delivering to
 	// the subscribers (name to URL). It returns the ingress URL of the broker
 	// test/default.
 	Apply(ctx context.Context, topology []byte, subscribers map[string]string) (ingress string, err error)
+	// Send posts one line of a case's events to the ingress, see Send.
+	Send(ctx context.Context, ingress, text string) (status int, err error)
+	// Got returns what a subscriber received, see Receiver.Got.
+	Got(ctx context.Context, name string) ([]string, error)
 }
 
 // Receiver is a subscriber. It records what it gets and answers by script.

@@ -1,9 +1,8 @@
 package conformance_test
 
 import (
-	"bytes"
 	"context"
-	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
 	"github.com/falconer-sec/falconer/pkg/broker"
@@ -23,10 +21,33 @@ import (
 	"github.com/falconer-sec/falconer/test/conformance"
 )
 
-// embedded runs pkg/broker behind an HTTP ingress.
-type embedded struct{ t *testing.T }
+// embedded runs pkg/broker behind an HTTP ingress, and receivers in this
+// process.
+type embedded struct {
+	t         *testing.T
+	receivers map[string]*conformance.Receiver
+}
 
 var _ conformance.Target = embedded{}
+
+func (m embedded) Receive(_ context.Context, name, script string) (string, error) {
+	r, err := conformance.NewReceiver(script)
+	if err != nil {
+		return "", err
+	}
+	srv := httptest.NewServer(r)
+	m.t.Cleanup(srv.Close)
+	m.receivers[name] = r
+	return srv.URL, nil
+}
+
+func (m embedded) Send(ctx context.Context, ingress, text string) (int, error) {
+	return conformance.Send(ctx, http.DefaultClient, ingress, text)
+}
+
+func (m embedded) Got(_ context.Context, name string) ([]string, error) {
+	return m.receivers[name].Got(), nil
+}
 
 func (m embedded) Apply(ctx context.Context, topology []byte, subscribers map[string]string) (string, error) {
 	set, err := trigger.Load(fstest.MapFS{"topology.yaml": {Data: topology}})
@@ -57,81 +78,18 @@ func (m embedded) Apply(ctx context.Context, topology []byte, subscribers map[st
 }
 
 func TestEmbeddedBroker(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
+	files, err := fs.Glob(conformance.Cases, "testdata/*.txtar")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no cases: %v", err)
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			a, err := txtar.ParseFile(file)
+			text, err := conformance.Cases.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			run(t, embedded{t}, a)
+			conformance.Run(t, embedded{t, map[string]*conformance.Receiver{}},
+				conformance.Pace{Patience: eventtest.Patience, Quiet: eventtest.Quiet}, txtar.Parse(text))
 		})
 	}
-}
-
-// run plays one case.
-func run(t *testing.T, target conformance.Target, a *txtar.Archive) {
-	files := map[string]string{"dead.script": "", "dead.want": ""}
-	for _, f := range a.Files {
-		files[f.Name] = string(f.Data)
-	}
-	receivers := map[string]*conformance.Receiver{}
-	urls := map[string]string{}
-	for name := range files {
-		who, ok := strings.CutSuffix(name, ".want")
-		if !ok {
-			continue
-		}
-		r, err := conformance.NewReceiver(files[who+".script"])
-		if err != nil {
-			t.Fatal(err)
-		}
-		srv := httptest.NewServer(r)
-		t.Cleanup(srv.Close)
-		receivers[who], urls[who] = r, srv.URL
-	}
-	ingress, err := target.Apply(t.Context(), []byte(files["topology.yaml"]), urls)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(files["events"]) {
-		var want int
-		if _, err := fmt.Sscanf(line, "%d", &want); err != nil {
-			t.Fatalf("events: %q: %v", line, err)
-		}
-		got, err := conformance.Send(t.Context(), http.DefaultClient, ingress, strings.TrimSpace(line[3:]))
-		if err != nil || got != want {
-			t.Fatalf("sent %sgot %d, %v", line, got, err)
-		}
-	}
-	for who, r := range receivers {
-		settle(t, who, r, files[who+".want"])
-	}
-	time.Sleep(eventtest.Quiet)
-	for who, r := range receivers {
-		if diff := cmp.Diff(lines(files[who+".want"]), r.Got()); diff != "" {
-			t.Errorf("%s received (-want +got):\n%s", who, diff)
-		}
-	}
-}
-
-// settle waits until a receiver has as many events as it should.
-func settle(t *testing.T, who string, r *conformance.Receiver, want string) {
-	for end := time.Now().Add(eventtest.Patience); len(r.Got()) < len(lines(want)); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Errorf("%s: %d events are missing", who, len(lines(want))-len(r.Got()))
-			return
-		}
-	}
-}
-
-func lines(s string) []string {
-	var ls []string
-	for l := range bytes.Lines([]byte(s)) {
-		ls = append(ls, string(bytes.TrimSpace(l)))
-	}
-	return ls
 }

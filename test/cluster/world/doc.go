@@ -9,6 +9,8 @@
 //	GET  /statuses  the commit statuses that Falconer set at the GitLab
 //	POST /alerts    alerts, sent as Falcosidekick sends them
 //	GET  /reports   the reports that Falconer posted
+//	POST /receivers a subscriber that answers by a script, for the broker's own suite
+//	POST /post      an event posted to an address
 //
 // Guarantees: what it says was sent was answered with the status it names;
 // nothing is sent twice on its own account; everything it heard is kept until

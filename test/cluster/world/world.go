@@ -31,10 +31,11 @@ type World struct {
 	Registry *registrytest.Registry
 	Reports  *Reports
 
-	config   Config
-	lab      *gitlabtest.Server
-	sidekick *Sidekick
-	cases    map[string]corpus.Case
+	config    Config
+	lab       *gitlabtest.Server
+	sidekick  *Sidekick
+	receivers receivers
+	cases     map[string]corpus.Case
 
 	mu       sync.Mutex
 	projects map[string]*gitlabtest.Project
@@ -94,6 +95,9 @@ func (w *World) Handler() http.Handler {
 	mux.HandleFunc("POST /alerts", control(w.sidekick.Send))
 	mux.HandleFunc("GET /statuses", w.statuses)
 	mux.Handle("/reports", w.Reports)
+	mux.HandleFunc("POST /receivers", control(w.receivers.add))
+	mux.Handle("/receivers/{id}", &w.receivers)
+	mux.HandleFunc("POST /post", control(w.post))
 	return mux
 }
 
