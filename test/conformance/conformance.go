@@ -132,7 +132,7 @@ func line(e ce.Event) string {
 	var ext []string
 	for name, v := range e.Extensions() {
 		switch name {
-		case "knativearrivaltime", "traceparent", "tracestate", "falconertrigger", "knativeerrordest", "knativeerrordata":
+		case "knativearrivaltime", "traceparent", "tracestate", "falconertrigger", "knativeerrordest", "knativeerrordata", "knativebrokerttl":
 			continue // differ between runtimes or runs
 		}
 		ext = append(ext, fmt.Sprintf(" %s=%v", name, v))
