@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -63,18 +64,29 @@ func (l *JetStreamLedger) Finished(ctx context.Context, id scan.ID) (bool, error
 
 // Attempt implements Ledger.
 func (l *JetStreamLedger) Attempt(ctx context.Context, id scan.ID) (int, error) {
+	return l.AttemptFor(ctx, id, "")
+}
+
+// AttemptFor is Attempt for the one event that asks for the run, named by
+// cause: asked again with the cause that it was asked with last, it returns the
+// same number. An empty cause is never the same.
+func (l *JetStreamLedger) AttemptFor(ctx context.Context, id scan.ID, cause string) (int, error) {
 	const op = "runner: count attempt"
 	for range conflictTries {
 		n, revision := 0, uint64(0)
 		switch e, err := l.kv.Get(ctx, string(id)); {
 		case err == nil:
-			n, _ = strconv.Atoi(string(e.Value())) // only this function writes it
+			number, last, _ := strings.Cut(string(e.Value()), " ")
+			n, _ = strconv.Atoi(number) // only this function writes it
+			if cause != "" && last == cause {
+				return n, nil
+			}
 			revision = e.Revision()
 		case !errors.Is(err, jetstream.ErrKeyNotFound):
 			return 0, fault.New(op, fault.Transient, err)
 		}
 		n++
-		_, err := l.kv.Update(ctx, string(id), []byte(strconv.Itoa(n)), revision)
+		_, err := l.kv.Update(ctx, string(id), []byte(strings.TrimSpace(strconv.Itoa(n)+" "+cause)), revision)
 		if err == nil {
 			return n, nil
 		}

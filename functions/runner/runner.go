@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -124,7 +123,7 @@ func (r *Runner) scan(ctx context.Context, e ce.Event, req scan.Request) (event.
 		}
 	}()
 	r.say(req.ID, "unpacking the project")
-	project, manager, err := r.prepare(ctx, req, filepath.Join(dir, "source"))
+	project, manager, err := Unpack(ctx, r.d.Sources, r.d.Managers, req, filepath.Join(dir, "source"))
 	if err != nil {
 		return event.Exited{}, err
 	}
@@ -150,40 +149,6 @@ func (r *Runner) scan(ctx context.Context, e ce.Event, req scan.Request) (event.
 		return event.Exited{}, err
 	}
 	return r.exited(req, attempt, project, report, fetched, proxy), nil
-}
-
-// prepare unpacks the source and reads its lockfile.
-func (r *Runner) prepare(ctx context.Context, req scan.Request, dir string) (ecosystem.Project, ecosystem.Manager, error) {
-	manager := r.d.Managers[req.Manager]
-	if manager == nil {
-		return ecosystem.Project{}, nil, fault.Errorf(fault.Permanent, "runner: package manager %q is not supported", req.Manager)
-	}
-	archive, err := r.d.Sources.Get(ctx, req.Source.Object)
-	if err != nil {
-		return ecosystem.Project{}, nil, err
-	}
-	defer archive.Close()
-	if _, err := source.Unpack(ctx, archive, dir, source.Limits{}); err != nil {
-		return ecosystem.Project{}, nil, err
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return ecosystem.Project{}, nil, fault.New("runner: open source", fault.Transient, err)
-	}
-	defer root.Close()
-	project, err := manager.Load(root.FS(), req.Root)
-	if err != nil {
-		return ecosystem.Project{}, nil, err
-	}
-	if project.Digest != req.Digest {
-		return ecosystem.Project{}, nil, fault.Errorf(fault.Permanent, "runner: %s has digest %s, the request says %s", project.Lockfile, project.Digest, req.Digest)
-	}
-	for _, name := range manager.Recipe(project, ecosystem.Setting{}).Withhold {
-		if err := root.RemoveAll(path.Join(project.Root, name)); err != nil {
-			return ecosystem.Project{}, nil, fault.New("runner: withhold "+name, fault.Transient, err)
-		}
-	}
-	return project, manager, nil
 }
 
 func (r *Runner) spec(req scan.Request, p ecosystem.Project, m ecosystem.Manager, proxy *registry.Proxy, dir string) sandbox.Spec {

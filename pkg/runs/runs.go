@@ -4,8 +4,9 @@
 // scan it was.
 //
 // Guarantees: what Put acknowledged survives a killed process; an older attempt
-// never replaces a newer one, whoever writes and in whatever order; a record
-// outlives its Job by far, and goes by itself after MaxAge.
+// never replaces a newer one, and one that was given up stays so, whoever
+// writes and in whatever order; a record outlives its Job by far, and goes by
+// itself after MaxAge.
 package runs
 
 import (
@@ -66,10 +67,7 @@ func (s *Store) Put(ctx context.Context, r Run) error {
 	if _, err := scan.ParseID(string(r.Request.ID)); err != nil || r.Attempt < 1 {
 		return fault.Errorf(fault.Invalid, "runs: a record of scan %.40q, attempt %d", r.Request.ID, r.Attempt)
 	}
-	value, err := json.Marshal(r.bounded())
-	if err != nil {
-		return fault.New(op, fault.Permanent, err)
-	}
+	r = r.bounded()
 	for range conflictTries {
 		stored, revision, err := s.get(ctx, r.Request.ID)
 		switch {
@@ -77,6 +75,12 @@ func (s *Store) Put(ctx context.Context, r Run) error {
 			return err
 		case err == nil && stored.Attempt > r.Attempt:
 			return fault.New(op, fault.Permanent, ErrNewer)
+		case err == nil && stored.Attempt == r.Attempt && r.GivenUp == "":
+			r.GivenUp = stored.GivenUp
+		}
+		value, err := json.Marshal(r)
+		if err != nil {
+			return fault.New(op, fault.Permanent, err)
 		}
 		if revision == 0 {
 			_, err = s.kv.Create(ctx, string(r.Request.ID), value)

@@ -74,6 +74,25 @@ func TestADeletedRecordCanComeAgain(t *testing.T) {
 	}
 }
 
+func TestWhatWasGivenUpStaysSo(t *testing.T) {
+	s, given := open(t), run(1)
+	given.GivenUp = "superseded by c0ffee"
+	for _, r := range []runs.Run{given, run(1)} {
+		if err := s.Put(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Get(t.Context(), id); err != nil || got.GivenUp != given.GivenUp {
+			t.Errorf("given up: %q, %v", got.GivenUp, err)
+		}
+	}
+	if err := s.Put(t.Context(), run(2)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Get(t.Context(), id); err != nil || got.GivenUp != "" {
+		t.Errorf("the next attempt: %q, %v", got.GivenUp, err)
+	}
+}
+
 func TestUnusableRecords(t *testing.T) {
 	s := open(t)
 	for _, r := range []runs.Run{{}, {Request: scan.Request{ID: id}}, {Request: scan.Request{ID: "../x"}, Attempt: 1}} {

@@ -1,13 +1,10 @@
-// Command runner runs scans in gVisor sandboxes, as a service of its own.
+// Command runner starts requested scans as Kubernetes Jobs.
 package main
 
 import (
 	"github.com/falconer-sec/falconer/functions/runner"
-	"github.com/falconer-sec/falconer/pkg/sandbox/gvisor/runtime"
+	"github.com/falconer-sec/falconer/functions/runner/jobs"
 	"github.com/falconer-sec/falconer/pkg/serve"
 )
 
-func main() {
-	runtime.Dispatch() // becomes gVisor when started under one of its names
-	serve.Main(runner.Name, runner.Service, serve.Longest(runner.Longest))
-}
+func main() { serve.Main(runner.Name, jobs.Service) }
