@@ -146,7 +146,7 @@ func (e *ending) install(t *corev1.ContainerStateTerminated) {
 	case t.Reason == "ContainerStatusUnknown":
 		e.code, e.detail = -1, "the node does not know how the sandbox ended"
 	case t.ExitCode == 128+9:
-		e.reason, e.detail = killed, "the installer was killed (signal 9), as by a node that is short of memory"
+		e.reason, e.detail = killed, "the installer ended as if killed (exit code 137), as where a part of it is out of memory"
 	case t.ExitCode != 0:
 		e.reason, e.detail = failed, fmt.Sprintf("the installer ended with exit code %d", t.ExitCode)
 	default:
@@ -202,19 +202,40 @@ func waiting(s sight) string {
 			return why
 		}
 	}
-	if happened(s.events, "Started", kubernetes.InstallName) || happened(s.events, "Started", kubernetes.StageName) {
+	switch {
+	case happened(s.events, "Started", kubernetes.InstallName):
 		return ""
+	case happened(s.events, "Started", kubernetes.StageName): // so the pod has a node, volumes and a network
+		return unstarted(s.events, kubernetes.InstallName)
 	}
-	for _, c := range []struct{ reason, words string }{
-		{"Failed", "its containers can't be started: "}, {"FailedCreatePodSandBox", "its sandbox can't be made: "},
-		{"FailedMount", "its volumes can't be mounted: "}, {"FailedScheduling", "it fits on no node: "},
-	} {
-		if i := slices.IndexFunc(s.events, func(e corev1.Event) bool { return e.Reason == c.reason }); i >= 0 {
-			return c.words + text(s.events[i].Message)
-		}
+	if why := unstarted(s.events, kubernetes.StageName); why != "" {
+		return why
+	}
+	scheduled := about(s.events, "Scheduled") != nil
+	if e := about(s.events, "FailedScheduling"); e != nil && !scheduled {
+		return "it fits on no node: " + text(e.Message)
+	}
+	if e := about(s.events, "FailedMount"); e != nil {
+		return "its volumes can't be mounted: " + text(e.Message)
+	}
+	if e := about(s.events, "FailedCreatePodSandBox"); e != nil {
+		return "its sandbox can't be made: " + text(e.Message)
 	}
 	if s.pod == nil && len(s.events) == 0 {
 		return refused(s.job)
+	}
+	return ""
+}
+
+// unstarted says from events why a container was not started, "" if they don't.
+func unstarted(events []corev1.Event, container string) string {
+	for _, e := range events {
+		if e.Reason == "Failed" && of(e, container) {
+			return fmt.Sprintf("its container %s can't be started: %s", container, text(e.Message))
+		}
+	}
+	if happened(events, "Pulling", container) && !happened(events, "Pulled", container) {
+		return fmt.Sprintf("the image of its container %s was still being pulled", container)
 	}
 	return ""
 }
@@ -253,7 +274,18 @@ func refused(events []corev1.Event) string {
 
 // happened reports whether something happened to a container of the pod.
 func happened(events []corev1.Event, reason, container string) bool {
-	return slices.ContainsFunc(events, func(e corev1.Event) bool {
-		return e.Reason == reason && (strings.Contains(e.InvolvedObject.FieldPath, "{"+container+"}") || strings.HasSuffix(e.Message, " "+container))
-	})
+	return slices.ContainsFunc(events, func(e corev1.Event) bool { return e.Reason == reason && of(e, container) })
+}
+
+// of reports whether an event is about a container of the pod.
+func of(e corev1.Event, container string) bool {
+	return strings.HasSuffix(e.InvolvedObject.FieldPath, "{"+container+"}")
+}
+
+// about returns the first event with this reason.
+func about(events []corev1.Event, reason string) *corev1.Event {
+	if i := slices.IndexFunc(events, func(e corev1.Event) bool { return e.Reason == reason }); i >= 0 {
+		return &events[i]
+	}
+	return nil
 }
