@@ -116,6 +116,9 @@ func (c *Correlator) concludeOnce(ctx context.Context, id scan.ID) error {
 		return err
 	}
 	if prev != nil && s.Announced < prev.Revision { // a crash came between Put and Emit
+		if err = c.repeat(ctx, s, *prev); err != nil {
+			return err
+		}
 		if s, err = c.announce(ctx, s.Traceparent, *prev, 0); err != nil {
 			return err
 		}
@@ -133,6 +136,9 @@ func (c *Correlator) concludeOnce(ctx context.Context, id scan.ID) error {
 		return err
 	}
 	c.count.result(prev, next)
+	if err := c.repeat(ctx, s, next); err != nil {
+		return err
+	}
 	if _, err = c.announce(ctx, s.Traceparent, next, f.Last()); err == nil {
 		f.Cover()
 	}
@@ -196,4 +202,34 @@ func (c *Correlator) announce(ctx context.Context, traceparent string, r finding
 		s.Announced, s.Cursor = r.Revision, max(s.Cursor, cursor)
 		return s.Slimmed(), true
 	})
+}
+
+// repeat requests a scan once more whose sensor did not watch it to its end. It
+// comes before the result is announced: what was announced was requested again.
+func (c *Correlator) repeat(ctx context.Context, s correlate.State, r finding.Result) error {
+	if !s.Repeats(r) {
+		return nil
+	}
+	e, err := event.New(event.ScanRequested, event.Source(Name), string(s.ScanID), event.ID(event.ScanRequested, string(s.ScanID), "again"),
+		c.d.Now().UTC(), s.Exited.Request)
+	if err != nil {
+		return err
+	}
+	e.SetExtension(event.ExtScanID, string(s.ScanID))
+	if s.Traceparent != "" {
+		e.SetExtension(event.ExtTraceparent, s.Traceparent)
+	}
+	if err := c.d.Emit.Emit(ctx, e); err != nil {
+		return err
+	}
+	c.d.Log.Warn("a scan was not watched to its end, and is requested again", "scan_id", s.ScanID)
+	c.count.again.Inc()
+	_, err = c.change(ctx, s.ScanID, func(s correlate.State) (correlate.State, bool) {
+		if !s.Again.IsZero() {
+			return s, false
+		}
+		s.Again = c.d.Now()
+		return s, true
+	})
+	return err
 }

@@ -162,6 +162,11 @@ func read(e ce.Event) (in correlate.Input, id scan.ID, err error) {
 		if err == nil {
 			id = in.Exited.Request.ID
 		}
+	case event.SensorReported:
+		in.Reported, err = data[event.SensorReport](e)
+		if err == nil {
+			id = in.Reported.ScanID
+		}
 	case event.ScanRejected:
 		in.Rejected, err = data[event.Rejected](e)
 		if err == nil {

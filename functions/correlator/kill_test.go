@@ -17,7 +17,6 @@ import (
 
 	"github.com/falconer-sec/falconer/pkg/alerts"
 	"github.com/falconer-sec/falconer/pkg/event"
-	"github.com/falconer-sec/falconer/pkg/falco"
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/scan"
 )
@@ -28,9 +27,9 @@ func scanID(n int) scan.ID { return scan.ID(fmt.Sprintf("%08x-0000-5000-8000-000
 
 // alertText is the n-th alert of a scan, or of no scan where id is "".
 func alertText(id scan.ID, n int) string {
-	fields := map[string]any{"evt.num": n, "proc.cmdline": "cat key", "fd.name": fmt.Sprintf("/home/u/.ssh/id%d", n%3), "falconer.package": "pkg:npm/a@1.0.0"}
+	fields := map[string]any{"evt.num": n, "proc.cmdline": "cat key", "fd.name": fmt.Sprintf("/home/u/.ssh/id%d", n%3)}
 	if id != "" {
-		fields[falco.FieldScanID] = id
+		fields["k8s.pod.label[falconer.dev/scan-id]"] = id // as Falco says it
 	}
 	b, err := json.Marshal(map[string]any{
 		"uuid": rand.Uint64(), "rule": fmt.Sprintf("rule %d", n%4), "priority": "Warning", "hostname": "h", "output": fmt.Sprintf("%s alert %d", id, n),

@@ -97,7 +97,6 @@ func TestHandleRefusesWhatItCannotRead(t *testing.T) {
 	r := newRig(t, alerts.Config{})
 	id := scanID(1)
 	bad := map[string]func() error{
-		"foreign type":  func() error { return r.handle("com.example.x", 1) },
 		"not an object": func() error { return r.handle(event.ScanStarted, 1) },
 		"no scan":       func() error { return r.handle(event.ScanStarted, event.Started{}) },
 		"wildcard scan": func() error { return r.handle(event.FalcoAlert, event.Alerts{ScanID: ">"}) },

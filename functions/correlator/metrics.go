@@ -9,9 +9,9 @@ import (
 
 // counters account for every stored alert, once its place is final.
 type counters struct {
-	joined, duplicate, unmatched, rejoined, refused, runtime, lost prometheus.Counter
-	finished, amended                                              *prometheus.CounterVec
-	delay                                                          prometheus.Histogram
+	joined, duplicate, unmatched, rejoined, refused, runtime, lost, again prometheus.Counter
+	finished, amended                                                     *prometheus.CounterVec
+	delay                                                                 prometheus.Histogram
 }
 
 func newCounters(reg prometheus.Registerer) (*counters, error) {
@@ -26,6 +26,7 @@ func newCounters(reg prometheus.Registerer) (*counters, error) {
 		refused:   prometheus.NewCounter(opts("alerts_refused", "Stored alerts of scans that were rejected.")),
 		runtime:   prometheus.NewCounter(opts("runtime_alerts", "Runtime alerts emitted: unmatched ones, each content once.")),
 		lost:      prometheus.NewCounter(opts("scans_lost", "Scans that never reported their end.")),
+		again:     prometheus.NewCounter(opts("scans_again", "Scans requested once more, since they were not watched to their end.")),
 		finished:  prometheus.NewCounterVec(opts("scans_finished", "Results, by verdict."), []string{"verdict"}),
 		amended:   prometheus.NewCounterVec(opts("scans_amended", "Amended results, by verdict."), []string{"verdict"}),
 		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -34,7 +35,7 @@ func newCounters(reg prometheus.Registerer) (*counters, error) {
 			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .5, 1, 5, 30},
 		}),
 	}
-	for _, m := range []prometheus.Collector{c.joined, c.duplicate, c.unmatched, c.rejoined, c.refused, c.runtime, c.lost, c.finished, c.amended, c.delay} {
+	for _, m := range []prometheus.Collector{c.joined, c.duplicate, c.unmatched, c.rejoined, c.refused, c.runtime, c.lost, c.again, c.finished, c.amended, c.delay} {
 		if err := reg.Register(m); err != nil {
 			return nil, fault.New("correlator: register metrics", fault.Permanent, err)
 		}

@@ -6,7 +6,9 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
+	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/finding"
 )
 
@@ -41,8 +43,16 @@ func Conclude(s State, f *Fold, over Overflow, prev *finding.Result) finding.Res
 		r.Counts.SensorEvents, r.Counts.SensorDropped = s.Exited.SensorEvents, s.Exited.SensorDropped
 		r.Counts.OutputBytes = s.Exited.OutputBytes
 	}
+	if p := s.report(); p != nil {
+		r.Counts.Capped += p.AlertsCapped
+		r.Counts.SensorEvents, r.Counts.SensorDropped = p.SensorEvents, p.Dropped
+		r.Unwatched = p.Unwatched
+	}
 	r.Incomplete = incomplete(s, f, over, r.Counts)
 	r.Verdict, r.Reasons = finding.Judge(r.Findings, r.Incomplete)
+	if s.repeats(r.Verdict) {
+		r.Reasons = append(r.Reasons, "the scan is run once more")
+	}
 	fit(&r)
 	return r
 }
@@ -90,11 +100,19 @@ func incomplete(s State, f *Fold, over Overflow, c finding.Counts) []string {
 		if len(x.Incomplete) == 0 && x.SensorDropped > 0 {
 			add("the sensor lost %d of the sandbox's events", x.SensorDropped)
 		}
-		if x.AlertsCapped > 0 {
-			add("%d alerts were beyond the sensor's limits: counted, not kept", x.AlertsCapped)
+		capped, stored := x.AlertsCapped, x.AlertsStored
+		if p := s.report(); p != nil {
+			list = append(list, reported(p, x.Sandbox.Reason)...)
+			capped, stored = capped+p.AlertsCapped, stored+p.AlertsStored
 		}
-		if seen := c.Alerts + c.Duplicates + over.Judged + over.Noted + over.Unread; x.AlertsStored > seen {
-			add("the sensor stored %d alerts, only %d of them could be read", x.AlertsStored, seen)
+		if s.unseen() {
+			add("the sensor did not watch this scan to its end")
+		}
+		if capped > 0 {
+			add("%d alerts were beyond the sensor's limits: counted, not kept", capped)
+		}
+		if seen := c.Alerts + c.Duplicates + over.Judged + over.Noted + over.Unread; stored > seen {
+			add("the sensor stored %d alerts, only %d of them could be read", stored, seen)
 		}
 	}
 	if n := len(f.broken); n > 0 {
@@ -105,6 +123,18 @@ func incomplete(s State, f *Fold, over Overflow, c finding.Counts) []string {
 	}
 	if over.Unread > 0 {
 		add("%d alerts were beyond the limit of %d for one scan: counted, not looked at", over.Unread, MaxAlerts)
+	}
+	return list
+}
+
+// reported lists what the report of a sensor apart leaves open.
+func reported(p *event.SensorReport, reason string) []string {
+	list := slices.Clone(p.Incomplete)
+	if len(list) == 0 && p.Dropped > 0 {
+		list = append(list, fmt.Sprintf("the sensor lost %d of the sandbox's events", p.Dropped))
+	}
+	if n := len(p.Outlived); n > 0 && reason == "completed" {
+		list = append(list, "still running after the install, and stopped then: "+strings.Join(p.Outlived[:min(n, 3)], "; "))
 	}
 	return list
 }
@@ -143,7 +173,7 @@ func Changed(prev, next finding.Result) bool {
 		}
 	}
 	return prev.Verdict != next.Verdict || prev.Counts != next.Counts || !slices.Equal(prev.Incomplete, next.Incomplete) ||
-		prev.Sandbox != next.Sandbox || !prev.Finished.Equal(next.Finished) || !reflect.DeepEqual(identities(prev.Findings), identities(next.Findings))
+		prev.Sandbox != next.Sandbox || !slices.Equal(prev.Unwatched, next.Unwatched) || !prev.Finished.Equal(next.Finished) || !reflect.DeepEqual(identities(prev.Findings), identities(next.Findings))
 }
 
 // identities reduces findings to what makes a list of them a different one.

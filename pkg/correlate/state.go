@@ -29,6 +29,16 @@ type State struct {
 	ScanID  scan.ID        `json:"scan_id"`
 	Started *event.Started `json:"started,omitempty"` // latest attempt
 	Exited  *event.Exited  `json:"exited,omitempty"`  // latest attempt that ended
+	// Reports are what a sensor apart from the sandbox said, one an attempt, the
+	// latest attempts.
+	Reports []event.SensorReport `json:"reports,omitempty"`
+	// ReportHeld is when an exit came before the report of its attempt, and
+	// Unreported the last attempt whose report was given up.
+	ReportHeld time.Time `json:"report_held,omitzero"`
+	Unreported int       `json:"unreported,omitempty"`
+	// Again is when the scan was requested once more, because it was not watched
+	// to its end.
+	Again time.Time `json:"again,omitzero"`
 	// Slim says that Exited's lists and log are left out: the result has them.
 	Slim     bool   `json:"slim,omitempty"`
 	Rejected string `json:"rejected,omitempty"` // why there will be no result
@@ -59,6 +69,7 @@ type Input struct {
 	Exited   *event.Exited
 	Rejected *event.Rejected
 	Alerts   *event.Alerts
+	Reported *event.SensorReport
 
 	Traceparent string // of the event that said so
 }
@@ -68,10 +79,11 @@ type Grace struct {
 	Unknown time.Duration // from an alert to the scan's first event
 	Start   time.Duration // from an exit to the start that should precede it
 	Lost    time.Duration // from a scan's timeout to its exit
+	Report  time.Duration // from an exit to the report of a sensor apart
 }
 
 // DefaultGrace holds what fits one machine and a cluster alike.
-var DefaultGrace = Grace{Unknown: 2 * time.Minute, Start: 30 * time.Second, Lost: 2 * time.Minute}
+var DefaultGrace = Grace{Unknown: 2 * time.Minute, Start: 30 * time.Second, Lost: 2 * time.Minute, Report: 30 * time.Second}
 
 // Apply returns the state after in, heard at the given time, and whether that
 // changed anything.
@@ -88,6 +100,7 @@ func (s State) Apply(in Input, at time.Time) (State, bool) {
 		if s.started() {
 			s.ExitHeld = time.Time{}
 		}
+		s = s.hold(at)
 	case in.Exited != nil:
 		if s.Exited != nil && !later(in.Exited.Attempt, in.Exited.At, s.Exited.Attempt, s.Exited.At) {
 			return s, false
@@ -99,6 +112,14 @@ func (s State) Apply(in Input, at time.Time) (State, bool) {
 		if s.ExitHeld = at; s.started() {
 			s.ExitHeld = time.Time{}
 		}
+		s = s.hold(at)
+	case in.Reported != nil:
+		reports, changed := merged(s.Reports, *in.Reported)
+		if !changed {
+			return s, false
+		}
+		s.Reports = reports
+		s = s.hold(at)
 	case in.Rejected != nil:
 		if s.Rejected != "" {
 			return s, false
@@ -136,7 +157,7 @@ func (s State) started() bool {
 func (s State) Ended() bool {
 	switch {
 	case s.Exited != nil:
-		return s.ExitHeld.IsZero()
+		return s.ExitHeld.IsZero() && s.ReportHeld.IsZero()
 	default:
 		return !s.Lost.IsZero() && s.Rejected == ""
 	}
@@ -152,6 +173,8 @@ func (s State) Due(g Grace) time.Time {
 		return s.Exited.At.Add(g.Lost)
 	case s.Ended():
 		return s.Lost
+	case !s.ReportHeld.IsZero():
+		return s.ReportHeld.Add(g.Report)
 	case s.Exited != nil:
 		return s.ExitHeld.Add(g.Start)
 	case s.Started != nil:
@@ -182,7 +205,10 @@ func (s State) Expire(g Grace, now time.Time) (State, Overdue) {
 	}
 	switch {
 	case s.Exited != nil || s.Ended():
-		s.ExitHeld = time.Time{}
+		if !s.ReportHeld.IsZero() {
+			s.Unreported = s.Exited.Attempt
+		}
+		s.ExitHeld, s.ReportHeld = time.Time{}, time.Time{}
 		return s, Finish
 	case s.Started != nil:
 		s.Lost = now

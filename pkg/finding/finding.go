@@ -112,12 +112,15 @@ type Sandbox struct {
 
 // Result is the published outcome of a scan.
 type Result struct {
-	SchemaVersion  string          `json:"schema_version"`
-	ScanID         scan.ID         `json:"scan_id"`
-	Revision       int             `json:"revision"` // 1 for scan.finished, higher after each amendment
-	Verdict        Verdict         `json:"verdict"`
-	Reasons        []string        `json:"reasons"`    // why this verdict, most important first
-	Incomplete     []string        `json:"incomplete"` // what could not be checked
+	SchemaVersion string   `json:"schema_version"`
+	ScanID        scan.ID  `json:"scan_id"`
+	Revision      int      `json:"revision"` // 1 for scan.finished, higher after each amendment
+	Verdict       Verdict  `json:"verdict"`
+	Reasons       []string `json:"reasons"`    // why this verdict, most important first
+	Incomplete    []string `json:"incomplete"` // what could not be checked
+	// Unwatched says what no scan in this installation shows, by the runtime that
+	// its sandboxes run on: a limit that is known beforehand, not this scan's.
+	Unwatched      []string        `json:"unwatched,omitempty"`
 	Project        string          `json:"project"`
 	Ref            string          `json:"ref,omitempty"`
 	Commit         string          `json:"commit,omitempty"`

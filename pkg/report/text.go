@@ -49,6 +49,7 @@ func Text(w io.Writer, r finding.Result, o Options) error {
 	if r.Verdict != finding.Inconclusive { // there it is the reason, and said
 		p.list("Not checked", r.Incomplete)
 	}
+	p.list("Not seen by this installation's sensor", r.Unwatched)
 	p.scripts(r.InstallScripts)
 	p.fetches(r.Fetches)
 	p.list("Withheld from the sandbox", r.Excluded)

@@ -304,5 +304,5 @@ func request(n int) scan.Request {
 // Falcosidekick's does.
 func alert(id scan.ID, n int) []byte {
 	return fmt.Appendf(nil, `{"uuid":"%x","rule":"rule %d","priority":"Error","hostname":"h","output":"alert %d","time":"2026-11-20T19:23:54Z",`+
-		`"output_fields":{"evt.num":%d,"falconer.scan_id":%q,"falconer.package":"pkg:npm/a@1.0.0"}}`, rand.Uint64(), n%4, n, n, id)
+		`"output_fields":{"evt.num":%d,"k8s.pod.label[falconer.dev/scan-id]":%q}}`, rand.Uint64(), n%4, n, n, id)
 }
