@@ -13,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/falconer-sec/falconer/pkg/alerts"
+	"github.com/falconer-sec/falconer/pkg/eventtest"
 )
 
 // typical is an alert of 1.4 KB; each has its own number.
@@ -93,4 +96,31 @@ func BenchmarkGate(b *testing.B) {
 			b.ReportMetric(float64(size.Load()), "bytes/alert")
 		})
 	}
+}
+
+// BenchmarkIntake measures the same alerts by Falcosidekick's NATS output: from
+// the first one published, without waiting, until the last one is stored.
+func BenchmarkIntake(b *testing.B) {
+	store := open(b, alerts.Config{MaxPerRule: 1 << 40})
+	nc, reg := eventtest.NATS(b), prometheus.NewRegistry()
+	i := intake(b, nc, store, reg, time.Minute)
+	before := cpu()
+	b.ResetTimer()
+	defer running(b, i)()
+	stored := func() int { return gateCounts(b, reg)["stored"] }
+	for n := range b.N {
+		if err := nc.Publish("falco.error.rule", []byte(typical(int64(n)))); err != nil {
+			b.Fatal(err)
+		}
+		for n%1000 == 999 && n-stored() > 50_000 { // so that memory does not measure itself
+			time.Sleep(time.Millisecond)
+		}
+	}
+	for deadline := time.Now().Add(time.Minute); stored() < b.N; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.Fatalf("%d of %d stored", stored(), b.N)
+		}
+	}
+	b.ReportMetric(float64((cpu()-before).Microseconds())/float64(b.N), "cpu-µs/alert")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "alerts/s")
 }

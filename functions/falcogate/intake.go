@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/falconer-sec/falconer/pkg/alerts"
 	"github.com/falconer-sec/falconer/pkg/fault"
@@ -20,10 +21,9 @@ const (
 )
 
 const (
-	intakeBatch = 512                    // alerts stored in one go
-	intakeWait  = 500 * time.Millisecond // for a batch to begin
-	intakeAck   = 30 * time.Second       // after a killed gate its batch comes again
-	intakePause = time.Second            // before trying again what failed
+	intakeBatch = 512              // alerts stored in one go
+	intakeAck   = 30 * time.Second // after a killed gate its batch comes again
+	intakePause = time.Second      // before trying again what failed
 	maxNaks     = 5 * time.Second
 )
 
@@ -104,43 +104,92 @@ func intakeError(what string, err error) error {
 // Run moves alerts until ctx ends, then returns nil once the batch under way is
 // through. What keeps it from moving them is logged, and tried again.
 func (i *Intake) Run(ctx context.Context) error {
-	log := i.gate.cfg.Log
 	for ctx.Err() == nil {
-		batch, err := i.consumer.Fetch(intakeBatch, jetstream.FetchMaxWait(intakeWait))
-		if err == nil {
-			var msgs []jetstream.Msg
-			for m := range batch.Messages() {
-				msgs = append(msgs, m)
-			}
-			// A batch that was taken off the stream is seen through.
-			err = errors.Join(i.store(context.WithoutCancel(ctx), msgs), awayError(batch.Error()))
-		}
-		if err == nil || ctx.Err() != nil {
-			continue
-		}
-		log.Error("alerts of Falcosidekick's NATS output are not stored at the moment", "error", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(intakePause):
+		if err := i.run(ctx); err != nil && ctx.Err() == nil {
+			i.complain(ctx, err)
 		}
 	}
 	return nil
 }
 
-// awayError drops the errors that only say that nothing has come.
-func awayError(err error) error {
-	if errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
-		return nil
+// complain logs and waits a while.
+func (i *Intake) complain(ctx context.Context, err error) {
+	i.gate.cfg.Log.Error("alerts of Falcosidekick's NATS output are not stored at the moment", "error", err)
+	select {
+	case <-ctx.Done():
+	case <-time.After(intakePause):
 	}
-	return err
+}
+
+// run moves alerts until something fails or ctx ends.
+func (i *Intake) run(ctx context.Context) error {
+	it, err := i.consumer.Messages(jetstream.PullMaxMessages(2 * intakeBatch))
+	if err != nil {
+		return fault.New("falcogate: read Falcosidekick's stream", fault.Transient, err)
+	}
+	arrived := make(chan jetstream.Msg, intakeBatch)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		<-ctx.Done()
+		it.Stop()
+		return nil
+	})
+	g.Go(func() error {
+		defer close(arrived)
+		return receive(ctx, it, arrived)
+	})
+	g.Go(func() error {
+		for m := range arrived {
+			// A batch that was taken off the stream is seen through.
+			if err := i.store(context.WithoutCancel(ctx), drain(m, arrived)); err != nil {
+				i.complain(ctx, err)
+			}
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// receive hands messages on until ctx ends.
+func receive(ctx context.Context, it jetstream.MessagesContext, to chan<- jetstream.Msg) error {
+	for {
+		m, err := it.Next()
+		switch {
+		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fault.New("falcogate: read Falcosidekick's stream", fault.Transient, err)
+		case err != nil: // a missed heartbeat: the iterator goes on by itself
+			continue
+		}
+		select {
+		case to <- m:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// drain returns m and what has arrived since.
+func drain(m jetstream.Msg, arrived <-chan jetstream.Msg) []jetstream.Msg {
+	msgs := []jetstream.Msg{m}
+	for len(msgs) < intakeBatch {
+		select {
+		case m, ok := <-arrived:
+			if !ok {
+				return msgs
+			}
+			msgs = append(msgs, m)
+		default:
+			return msgs
+		}
+	}
+	return msgs
 }
 
 // store stores a batch and settles each message by what became of its alert.
 func (i *Intake) store(ctx context.Context, msgs []jetstream.Msg) error {
-	if len(msgs) == 0 {
-		i.pending.Set(0)
-		return nil
-	}
 	g := i.gate
 	items, of := make([]alerts.Item, 0, len(msgs)), make([]jetstream.Msg, 0, len(msgs))
 	for _, m := range msgs {
