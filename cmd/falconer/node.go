@@ -208,7 +208,7 @@ func (n *node) subscribe(ctx context.Context) error {
 		handler     function.Handler
 		concurrency int
 	}{
-		{planner.Name, &planner.Function{Planner: n.planner, Fetcher: n.sourcesOfPushes(), Emitter: n.emit, Now: time.Now, Log: c.log}, 2},
+		{planner.Name, &planner.Function{Planner: n.planner, Fetcher: n.sourcesOfPushes(), Changes: n.changes(), Results: n.results, Emitter: n.emit, Now: time.Now, Log: c.log}, 2},
 		{runner.Name, run, c.parallel},
 		{correlator.Name, n.join, 64}, // one that gathers late alerts holds its slot for a while
 		{reporter.Name, c.reporter, 4},
@@ -228,6 +228,14 @@ func (n *node) sourcesOfPushes() planner.SourceFetcher {
 		return planner.LocalArchives("")
 	}
 	return f
+}
+
+// changes says what a push touched; nil without GitLab.
+func (n *node) changes() planner.Comparer {
+	if n.c.gitlab == nil {
+		return nil
+	}
+	return n.c.gitlab
 }
 
 // driver makes what isolates and watches installs: gVisor, or on the user's

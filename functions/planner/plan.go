@@ -46,6 +46,11 @@ type Meta struct {
 	Offline  bool
 	By       string // function that plans, for rejections
 	Cause    string // ID of the event, or digest of the upload, that asked
+	Priority scan.Priority
+	Pushed   time.Time // when the forge told of the commit; zero if nobody knows
+	// Choose says which of the projects are to be scanned; nil means all. An
+	// error ends the planning.
+	Choose func(ctx context.Context, projects []ecosystem.Project) ([]bool, error)
 }
 
 // Plan unpacks an archive that nobody vouches for, and plans the scans of what
@@ -83,11 +88,15 @@ func (p Planner) PlanDir(ctx context.Context, dir string, m Meta) (Plan, error) 
 	if err != nil || len(projects) == 0 {
 		return Plan{Rejected: rejected}, err
 	}
+	projects, untouched, err := m.choose(ctx, projects)
+	if err != nil || len(projects) == 0 {
+		return Plan{Rejected: rejected, Untouched: untouched}, err
+	}
 	stored, err := p.store(ctx, dir)
 	if err != nil {
 		return Plan{}, err
 	}
-	plan := Plan{Rejected: rejected}
+	plan := Plan{Rejected: rejected, Untouched: untouched}
 	for _, f := range projects {
 		r := request(f, stored, m, p.Rules)
 		if err := r.Validate(); err != nil {
@@ -147,6 +156,27 @@ func (p Planner) find(fsys fs.FS, m Meta) (list []found, rejected []event.Reject
 	return list, rejected, nil
 }
 
+// choose leaves out what Meta.Choose does, and counts it.
+func (m Meta) choose(ctx context.Context, list []found) (chosen []found, left int, err error) {
+	if m.Choose == nil {
+		return list, 0, nil
+	}
+	projects := make([]ecosystem.Project, len(list))
+	for i, f := range list {
+		projects[i] = f.project
+	}
+	keep, err := m.Choose(ctx, projects)
+	if err != nil {
+		return nil, 0, err
+	}
+	for i, f := range list {
+		if keep[i] {
+			chosen = append(chosen, f)
+		}
+	}
+	return chosen, len(list) - len(chosen), nil
+}
+
 // store packs a directory straight into the object store.
 func (p Planner) store(ctx context.Context, dir string) (scan.Source, error) {
 	r, w := io.Pipe()
@@ -174,6 +204,7 @@ func request(f found, src scan.Source, m Meta, rules string) scan.Request {
 		Root: f.project.Root, Manager: f.project.Manager, Lockfile: f.project.Lockfile, Digest: f.project.Digest,
 		Recipe: f.recipe, Rules: rules, Source: src,
 		TimeoutSeconds: int((m.Timeout + time.Second - 1) / time.Second), Offline: m.Offline,
+		Priority: m.Priority, Pushed: m.Pushed,
 	}
 	r.ID = r.Key().ID()
 	return r

@@ -1,5 +1,5 @@
-// Package planner turns a push, or an archive handed in, into scan requests:
-// one for each project root and package manager.
+// Package planner turns a push, a merge request, or an archive handed in, into
+// scan requests: one for each project root and package manager that was touched.
 //
 // Guarantees: the same source is planned to the same requests with the same
 // IDs, however often; only what source.Pack makes of an archive (canonical,
@@ -10,7 +10,9 @@ package planner
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,11 +30,14 @@ const Name = "planner"
 // Timeout bounds the handling of one event: fetching, unpacking, storing.
 const Timeout = 10 * time.Minute
 
-// Function handles repo.push: it fetches the source, plans, and emits
-// scan.requested and scan.rejected.
+// Function handles repo.push and repo.merge_request: it fetches the source,
+// plans, and emits scan.requested and scan.rejected; for a scan that has its
+// answer already, scan.finished once more (see ExtReused).
 type Function struct {
 	Planner Planner
 	Fetcher SourceFetcher
+	Changes Comparer // what a change touched; nil scans every root each time
+	Results Results  // what is known already; nil asks for each scan
 	Emitter function.Emitter
 	Now     func() time.Time
 	Log     *slog.Logger
@@ -40,41 +45,80 @@ type Function struct {
 
 var _ function.Handler = (*Function)(nil)
 
-// Handle plans the scans of a push. It returns an error only where handling
-// the event again may help, or where the event itself is malformed. Other types
-// of events are success: they only wake the function ahead of a push.
+// Handle plans the scans of a push or a merge request. It returns an error only
+// where handling the event again may help, or where the event itself is
+// malformed. Other types of events are success: they only wake the function.
 func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
-	if e.Type() != event.RepoPush {
+	var j job
+	var err error
+	switch e.Type() {
+	case event.RepoPush:
+		j, err = f.pushed(e)
+	case event.RepoMergeRequest:
+		j, err = f.requested(e)
+	default:
 		return nil, nil
 	}
-	push, err := event.Decode[event.Push](e)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
-	plan, err := f.plan(ctx, e, push)
+	plan, err := f.plan(ctx, j)
 	if err != nil {
 		if fault.Retryable(err) {
 			return nil, err
 		}
-		plan = Plan{Rejected: []event.Rejected{{Project: push.Project, Ref: branch(push.Ref), Commit: push.After, By: Name, Cause: e.ID(), Reason: err.Error()}}}
+		plan = Plan{Rejected: []event.Rejected{j.meta.rejected("", "", err)}}
 	}
-	f.Log.Info("push planned", "project", push.Project, "commit", push.After, "scans", len(plan.Requests), "rejected", len(plan.Rejected))
-	return nil, plan.Announce(ctx, f.Emitter, Name, f.Now(), &e)
+	known, err := plan.reuse(ctx, f.Results)
+	if err != nil {
+		return nil, err
+	}
+	f.Log.Info("change planned", "type", e.Type(), "project", j.meta.Project, "commit", j.meta.Commit, "scans", len(plan.Requests),
+		"known", len(known), "untouched", plan.Untouched, "rejected", len(plan.Rejected))
+	return nil, errors.Join(plan.Announce(ctx, f.Emitter, Name, f.Now(), &e), retell(ctx, known, f.Emitter, f.Now(), e))
 }
 
-// plan fetches a push's source and plans its scans.
-func (f *Function) plan(ctx context.Context, e ce.Event, push event.Push) (Plan, error) {
-	archive, err := f.Fetcher.Fetch(ctx, push)
+// job is what an event asks for.
+type job struct {
+	fetch  event.Push
+	meta   Meta
+	change change
+}
+
+func (f *Function) pushed(e ce.Event) (job, error) {
+	push, err := event.Decode[event.Push](e)
+	return job{push, Meta{
+		Project: push.Project, Ref: branch(push.Ref), Commit: push.After, WebURL: push.WebURL, Pushed: push.Received,
+		StripTop: true, By: Name, Cause: e.ID(),
+	}, change{to: f.Changes, project: push.Project, from: push.Before, at: push.After}}, err
+}
+
+// requested reads a merge request. What counts is what it brings to its target.
+// The source is the target project's too, by the commit: nothing of a fork is
+// asked for.
+func (f *Function) requested(e ce.Event) (job, error) {
+	m, err := event.Decode[event.MergeRequest](e)
+	ref := "refs/heads/" + m.Source
+	if m.Fork != "" {
+		ref = "refs/merge-requests/" + strconv.FormatInt(m.IID, 10) + "/head"
+	}
+	return job{event.Push{Provider: m.Provider, ProjectID: m.ProjectID, Project: m.Project, WebURL: m.WebURL, Ref: ref, After: m.Head, Received: m.Received}, Meta{
+		Project: m.Project, Ref: branch(ref), Commit: m.Head, WebURL: m.WebURL, Pushed: m.Received, Priority: scan.PriorityMergeRequest,
+		StripTop: true, By: Name, Cause: e.ID(),
+	}, change{to: f.Changes, project: m.Project, from: m.Target, at: m.Head, base: true}}, err
+}
+
+// plan fetches a source and plans its scans.
+func (f *Function) plan(ctx context.Context, j job) (Plan, error) {
+	archive, err := f.Fetcher.Fetch(ctx, j.fetch)
 	if err != nil {
 		return Plan{}, err
 	}
 	defer archive.Close()
-	return f.Planner.Plan(ctx, archive, Meta{
-		Project: push.Project, Ref: branch(push.Ref), Commit: push.After, WebURL: push.WebURL,
-		StripTop: true, By: Name, Cause: e.ID(),
-	})
+	j.meta.Choose = j.change.touched
+	return f.Planner.Plan(ctx, archive, j.meta)
 }
 
 // branch shortens "refs/heads/main" to "main".
@@ -89,8 +133,9 @@ func branch(ref string) string {
 
 // Plan is what a source comes to.
 type Plan struct {
-	Requests []scan.Request
-	Rejected []event.Rejected
+	Requests  []scan.Request
+	Rejected  []event.Rejected
+	Untouched int // roots that Meta.Choose left out
 }
 
 // Announce emits the plan's events in the name of a function. It returns nil

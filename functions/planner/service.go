@@ -14,6 +14,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/gitlab"
+	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/serve"
 	"github.com/falconer-sec/falconer/pkg/source"
 )
@@ -43,7 +44,11 @@ func Service(d serve.Deps) (function.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Function{Planner: p, Fetcher: fetcher, Emitter: d.Emitter, Now: time.Now, Log: d.Log}, nil
+	known, err := results.Open(d.Context, d.NATS, results.Config{})
+	if err != nil {
+		return nil, err
+	}
+	return &Function{Planner: p, Fetcher: fetcher, Changes: comparer(forge), Results: known, Emitter: d.Emitter, Now: time.Now, Log: d.Log}, nil
 }
 
 // Sources says where the sources of pushes come from: a directory where one is
@@ -56,6 +61,14 @@ func Sources(forge *gitlab.Client, dir string) (SourceFetcher, error) {
 		return Forge{forge}, nil
 	}
 	return nil, fault.Errorf(fault.Permanent, "neither %s nor FALCONER_SOURCE_DIR is set: there is nowhere to take the source of a push from", gitlab.URLVariable)
+}
+
+// comparer keeps a missing client from becoming an interface that is not nil.
+func comparer(forge *gitlab.Client) Comparer {
+	if forge == nil {
+		return nil
+	}
+	return forge
 }
 
 // Open makes a Planner of every package manager there is, on JetStream. rules is
