@@ -9,13 +9,17 @@ LDFLAGS := -s -w -funcalign=16
 # Of a release, -trimpath. Not otherwise: it compiles everything once more beside
 # what the tests have compiled.
 BUILDFLAGS ?=
+# What of config/overlays is deployed. IMAGEFLAGS are the linker's for programs in
+# images, beside -s -w.
+OVERLAY    ?= dev
+IMAGEFLAGS := -funcalign=16
 # Knative's filter library brings these along and we hardly run them: without
 # inlining they weigh 2 MB less. The flags count for tests too, so that both
 # share what is compiled.
 COLD := k8s.io/... sigs.k8s.io/... github.com/google/gnostic-models/...
 export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) $(COLD:%=-gcflags=%=-l))
 
-.PHONY: help build demo test race fuzz lint bench corpus e2e clean
+.PHONY: help build demo test race fuzz lint bench corpus images load deploy undeploy e2e clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -44,6 +48,20 @@ bench: build ## measure scan cost, gate throughput, latencies and sizes
 
 corpus: build ## scan the whole corpus and print what was found
 	$(GO) test -count=1 -timeout 60m -v -run TestCorpus ./test/corpus/...
+
+images: ## build every container image as a tarball and an OCI layout, without a registry
+	@mkdir -p dist
+	$(GO) tool kustomize build config/overlays/$(OVERLAY) | \
+		$(GO) run ./config/images/cmd/images -repo '' -layout -ldflags '$(IMAGEFLAGS)' >dist/resolved.yaml
+
+load: ## load the tarballs into a cluster's nodes: $(FALCONER_LOAD) TARBALL for each
+	./scripts/load
+
+deploy: ## deploy to the cluster that KUBECONFIG names, with OVERLAY (default dev)
+	LDFLAGS='$(IMAGEFLAGS)' ./scripts/deploy $(OVERLAY)
+
+undeploy: ## remove Falconer from that cluster, with all it stored
+	./scripts/undeploy
 
 e2e: ## run the end-to-end tests on the cluster that KUBECONFIG names
 	@echo "there is no cluster deployment yet, so there is nothing to run end to end on one" >&2; exit 1

@@ -1,0 +1,116 @@
+package config_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	ce "github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/falconer-sec/falconer/functions/deadletter"
+	"github.com/falconer-sec/falconer/pkg/alerts"
+	"github.com/falconer-sec/falconer/pkg/correlate/kv"
+	"github.com/falconer-sec/falconer/pkg/eventtest"
+	"github.com/falconer-sec/falconer/pkg/falco"
+	"github.com/falconer-sec/falconer/pkg/finding"
+	"github.com/falconer-sec/falconer/pkg/function"
+	"github.com/falconer-sec/falconer/pkg/results"
+	"github.com/falconer-sec/falconer/pkg/scan"
+)
+
+// scanID is the scan that the tests of the store's users are about.
+const scanID = scan.ID("2f1b7a52-93a5-5c41-8f1e-0d3b5ad0c001")
+
+var alert = falco.Alert{Rule: "a rule", Priority: finding.Warning, Time: time.Unix(1_700_000_000, 0), Output: "something"}
+
+// announce runs a notifier until it has told of an alert.
+func announce(ctx context.Context, s *alerts.Store) error {
+	ctx, stop := context.WithTimeout(ctx, 5*time.Second)
+	defer stop()
+	told := errors.New("nothing was announced")
+	n := alerts.NewNotifier(s, function.EmitterFunc(func(context.Context, ce.Event) error {
+		told = nil
+		stop()
+		return nil
+	}), time.Now, slog.New(slog.DiscardHandler))
+	return errors.Join(n.Run(ctx), told)
+}
+
+// readAlerts reads what a correlator reads, and removes it.
+func readAlerts(ctx context.Context, s *alerts.Store) error {
+	outcomes, err := s.Put(ctx, []alerts.Item{{Alert: alert, ScanID: scanID}})
+	if err != nil {
+		return err
+	}
+	totals, err := s.Totals(ctx, alerts.ScanSubject(scanID))
+	if err != nil {
+		return err
+	}
+	found := 0
+	count := func(e alerts.Entry) error { found++; return e.Err }
+	for subject := range totals {
+		if err := s.Read(ctx, subject, 1, count); err != nil {
+			return err
+		}
+	}
+	if err := s.Get(ctx, []uint64{outcomes[0].Seq}, count); err != nil {
+		return err
+	}
+	if found != 2 {
+		return fmt.Errorf("an alert was found %d times, not 2", found)
+	}
+	if _, err := s.Capped(ctx, scanID); err != nil {
+		return err
+	}
+	return s.Purge(ctx, scanID)
+}
+
+// correlateStates saves a state, finds it due, and settles it.
+func correlateStates(ctx context.Context, s *kv.Store) error {
+	state, version, err := s.Load(ctx, scanID)
+	if err != nil {
+		return err
+	}
+	if err := s.Save(ctx, state, version, time.Unix(1, 0)); err != nil {
+		return err
+	}
+	due, err := s.Overdue(ctx, time.Unix(2, 0))
+	if err != nil || len(due) != 1 {
+		return fmt.Errorf("%d scans are due, not 1: %w", len(due), err)
+	}
+	state, version, err = s.Load(ctx, scanID)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.Save(ctx, state, version, time.Time{}), s.Report(ctx, "digest"))
+}
+
+func publish(ctx context.Context, s *results.Store) error {
+	if err := s.Put(ctx, finding.Result{ScanID: scanID, Revision: 1, Verdict: finding.Clean}); err != nil {
+		return err
+	}
+	_, err := s.Get(ctx, scanID)
+	return errors.Join(err, s.List(ctx, func(finding.Result) bool { return true }))
+}
+
+func letter(ctx context.Context, s *deadletter.Store) error {
+	_, err := s.Handle(ctx, eventtest.Event("dev.falconer.test", "one"))
+	return err
+}
+
+// discard lists the letters, and discards one of its own.
+func discard(ctx context.Context, s *deadletter.Store) error {
+	if err := letter(ctx, s); err != nil {
+		return err
+	}
+	var id string
+	for l, err := range s.List(ctx) {
+		if err != nil {
+			return err
+		}
+		id = l.ID
+	}
+	return s.Discard(ctx, id)
+}
