@@ -136,6 +136,10 @@ func (r *Runner) scan(ctx context.Context, e ce.Event, req scan.Request) (event.
 	if err != nil {
 		return event.Exited{}, err
 	}
+	packages, err := r.prepared(ctx, mirror, project, manager, dir)
+	if err != nil {
+		return event.Exited{}, err
+	}
 	attempt, err := r.d.Ledger.Attempt(ctx, req.ID)
 	if err != nil {
 		return event.Exited{}, err
@@ -144,7 +148,9 @@ func (r *Runner) scan(ctx context.Context, e ce.Event, req scan.Request) (event.
 		return event.Exited{}, err
 	}
 	proxy := mirror.Proxy(project, registry.DefaultBase)
-	report, err := r.d.Driver.Run(ctx, r.spec(req, project, manager, proxy, dir), r.d.Alerts)
+	spec := r.spec(req, project, manager, proxy, dir)
+	spec.Prepared = packages
+	report, err := r.d.Driver.Run(ctx, spec, r.d.Alerts)
 	if err != nil {
 		return event.Exited{}, err
 	}

@@ -78,6 +78,23 @@ type Setting struct {
 	Work     string   // the project root's absolute path inside the sandbox
 	Scopes   []string // npm scopes in use ("@acme"), each to be sent to Registry too
 	NodeDir  string   // prefix inside the sandbox that has include/node, for native builds; "" when there is none
+	Prepared bool     // Preparer.Prepare has been called on the download cache that the sandbox sees
+}
+
+// Prepared is a package that lies unpacked where the manager would install it,
+// with the content that the lockfile pins.
+type Prepared struct {
+	Path      string // relative to the project's root
+	Integrity string // the lockfile's
+}
+
+// Preparer is a Manager that can take over packages which were unpacked before
+// it runs.
+type Preparer interface {
+	Manager
+	// Prepare leaves in the download cache what the recipe needs for that
+	// (Setting.Prepared). Errors are transient.
+	Prepare(cacheDir string, packages []Prepared) error
 }
 
 // Manager is one package manager.

@@ -57,6 +57,13 @@ func project(t *testing.T, address string, keepResolved bool) string {
 	t.Helper()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "package.json"), fixtureManifest)
+	lock(t, dir, address, keepResolved)
+	return dir
+}
+
+// lock makes npm write dir's lockfile.
+func lock(t *testing.T, dir, address string, keepResolved bool) {
+	t.Helper()
 	cmd := exec.Command(npmProgram(t), "install", "--package-lock-only", "--ignore-scripts", "--no-audit", "--registry="+address)
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "npm_config_update_notifier=false"}
@@ -74,12 +81,13 @@ func project(t *testing.T, address string, keepResolved bool) string {
 			t.Fatal(err)
 		}
 		for _, e := range lock["packages"].(map[string]any) {
-			delete(e.(map[string]any), "resolved")
+			if e := e.(map[string]any); e["link"] != true { // a link's says where it leads
+				delete(e, "resolved")
+			}
 		}
 		b, _ = json.Marshal(lock)
 		write(t, file, string(b))
 	}
-	return dir
 }
 
 func write(t *testing.T, name, content string) {

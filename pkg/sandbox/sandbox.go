@@ -35,7 +35,10 @@ type Spec struct {
 	Dir      string // host directory that holds the unpacked source; never written to
 	Project  ecosystem.Project
 	Manager  ecosystem.Manager
-	CacheDir string       // host directory with the manager's download cache, mounted read-only; "" for none
+	CacheDir string // host directory with the manager's download cache, mounted read-only; "" for none
+	// Prepared lists the packages that lie unpacked in Dir, if the Driver is a
+	// Taker and the Manager prepared CacheDir for it.
+	Prepared []ecosystem.Prepared
 	Registry http.Handler // the registry proxy: all that the sandbox can reach; nil for nothing
 	Limits   Limits
 	// Progress receives short lines for a human; it must not block. May be nil.
@@ -62,6 +65,18 @@ type Report struct {
 // slows the sandbox down (back-pressure); an error means they are not stored.
 type AlertSink interface {
 	Put(ctx context.Context, id scan.ID, alerts []falco.Alert) error
+}
+
+// Taker is a Driver that can take Spec.Prepared over.
+type Taker interface {
+	Driver
+	TakesPrepared() bool
+}
+
+// TakesPrepared reports whether d can take Spec.Prepared over.
+func TakesPrepared(d Driver) bool {
+	t, ok := d.(Taker)
+	return ok && t.TakesPrepared()
 }
 
 // Driver runs a Spec to its end. An error means that there is no Report: the

@@ -20,7 +20,10 @@ type traced struct {
 	tracer trace.Tracer
 }
 
-var _ Driver = (*traced)(nil)
+var _ Taker = (*traced)(nil)
+
+// TakesPrepared implements Taker.
+func (t *traced) TakesPrepared() bool { return TakesPrepared(t.driver) }
 
 // Run implements Driver.
 func (t *traced) Run(ctx context.Context, s Spec, alerts AlertSink) (Report, error) {

@@ -11,7 +11,7 @@ import (
 )
 
 // RecipeVersion changes whenever the recipe does.
-const RecipeVersion = "npm-1"
+const RecipeVersion = "npm-2"
 
 // CacheDir is npm's cache folder inside the sandbox, relative to the home
 // directory. The prefetched cache (its _cacache folder) is mounted there.
@@ -90,6 +90,9 @@ func (Manager) Recipe(p ecosystem.Project, s ecosystem.Setting) ecosystem.Recipe
 	}
 	if s.NodeDir != "" {
 		r.Env = append(r.Env, "npm_config_nodedir="+s.NodeDir)
+	}
+	if s.Prepared {
+		r.Env = append(r.Env, "NODE_OPTIONS=--require="+path.Join(s.Home, CacheDir, preparedDir, preparedScript))
 	}
 	return r
 }

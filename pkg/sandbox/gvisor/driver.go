@@ -15,11 +15,13 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
 	"github.com/falconer-sec/falconer/pkg/falco/rules"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/finding"
@@ -67,7 +69,10 @@ type Driver struct {
 	rootless bool
 }
 
-var _ sandbox.Driver = (*Driver)(nil)
+var _ sandbox.Taker = (*Driver)(nil)
+
+// TakesPrepared implements sandbox.Taker.
+func (*Driver) TakesPrepared() bool { return true }
 
 // New checks that gVisor can run here. The error (fault.Permanent) says why not
 // and what to do about it.
@@ -111,7 +116,7 @@ func (d *Driver) Run(ctx context.Context, s sandbox.Spec, alerts sandbox.AlertSi
 		return sandbox.Report{}, err
 	}
 	setting := ecosystem.Setting{Registry: fmt.Sprintf("http://127.0.0.1:%d/", registryPort), Home: homeDir,
-		Work: guest.Dir(s.Project.Root), NodeDir: tools.nodedir}
+		Work: guest.Dir(s.Project.Root), NodeDir: tools.nodedir, Prepared: len(s.Prepared) > 0}
 	recipe := s.Manager.Recipe(s.Project, setting)
 	if _, err := newBundle(filepath.Join(dir, "bundle"), s, recipe, tools); err != nil {
 		return sandbox.Report{}, err
@@ -195,8 +200,18 @@ func (d *Driver) options(dir string, s sandbox.Spec, tools []string) runtime.Opt
 		QuietReads: []string{"/usr/", "/lib/", "/lib64/", "/bin/", "/etc/ld.so.cache", "/proc/self/", cacheDir + "/"},
 		QuietOwn:   []string{modules, homeDir + "/.npm/", "/tmp/npm-"},
 		System:     append([]string{"/usr/", "/bin/", "/sbin/", "/lib"}, tools...),
+		Installed:  installed(s),
 		MaxTasks:   s.Limits.Processes,
 	}
+}
+
+// installed lists the folders that the prepared packages are in.
+func installed(s sandbox.Spec) []string {
+	var out []string
+	for _, folder := range npm.PreparedFolders(s.Prepared) {
+		out = append(out, path.Join(guest.Dir(s.Project.Root), folder)+"/")
+	}
+	return out
 }
 
 func (d *Driver) arguments(dir, id string, s sandbox.Spec) []string {

@@ -24,6 +24,9 @@ type Options struct {
 	// System are path prefixes of the read-only mounts: what is executed from
 	// elsewhere, and was not in the sandbox from the beginning, was written there.
 	System []string `json:"system"`
+	// Installed are path prefixes where packages lay before the sandbox began:
+	// what is executed from there counts as written in it.
+	Installed []string `json:"installed"`
 	// MaxTasks bounds the tasks (threads) alive at once; a clone beyond it
 	// fails with EAGAIN. 0 means no bound.
 	MaxTasks int `json:"max_tasks"`

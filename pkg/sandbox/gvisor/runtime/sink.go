@@ -191,7 +191,8 @@ func (s *sink) Clone(_ context.Context, _ seccheck.FieldSet, info *pb.CloneInfo)
 // kernel has loaded the image.
 func (s *sink) Execve(_ context.Context, _ seccheck.FieldSet, info *pb.ExecveInfo) error {
 	r := record.Record{Kind: record.KindExec, Exe: info.BinaryPath, Argv: info.Argv,
-		ExeUpper: info.BinaryOverlayfsUpper || !info.BinaryOverlayfsLower && !hasPrefix(info.BinaryPath, options.System), ExeMemfd: info.BinaryInMemfd, Mode: info.BinaryMode}
+		ExeUpper: info.BinaryOverlayfsUpper || !info.BinaryOverlayfsLower && !hasPrefix(info.BinaryPath, options.System) || hasPrefix(info.BinaryPath, options.Installed),
+		ExeMemfd: info.BinaryInMemfd, Mode: info.BinaryMode}
 	for _, e := range info.Env {
 		if name, _, ok := strings.Cut(e, "="); ok && s.env[name] {
 			r.Env = append(r.Env, e)
