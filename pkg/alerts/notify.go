@@ -157,7 +157,7 @@ func (n *Notifier) emit(ctx context.Context, g *group) {
 	}
 	e, err := event.New(event.FalcoAlert, event.Source("falcogate"), subject, id, n.now(), a)
 	if err != nil {
-		n.log.Error("alerts can't be announced", "subject", a.Subject, "error", err)
+		n.log.Error("alerts can't be announced", "scan_id", a.ScanID, "subject", a.Subject, "error", err)
 		return
 	}
 	if a.ScanID != "" {
@@ -170,7 +170,7 @@ func (n *Notifier) emit(ctx context.Context, g *group) {
 		if err = n.emitter.Emit(ctx, e); err == nil {
 			break
 		}
-		n.log.Warn("alerts not announced yet", "subject", a.Subject, "error", err)
+		n.log.Warn("alerts not announced yet", "scan_id", a.ScanID, "subject", a.Subject, "error", err)
 		select {
 		case <-ctx.Done():
 			return
