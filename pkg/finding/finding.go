@@ -108,6 +108,9 @@ type Sandbox struct {
 	ExitCode  int    `json:"exit_code"`
 	Reason    string `json:"reason"` // "completed", "failed", "timeout", "killed", "lost", "limit"
 	Detail    string `json:"detail,omitempty"`
+	// Unpacked is how many packages were verified and unpacked before the sandbox
+	// began; the package manager unpacked the others in it.
+	Unpacked int `json:"unpacked,omitempty"`
 }
 
 // Result is the published outcome of a scan.

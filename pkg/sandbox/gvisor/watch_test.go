@@ -1,10 +1,15 @@
 package gvisor_test
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/falco"
+	"github.com/falconer-sec/falconer/pkg/sandbox"
 )
 
 // TestSees runs what an install script could do and expects the sensor's word
@@ -42,6 +47,29 @@ func TestSees(t *testing.T) {
 				t.Errorf("incomplete: %q, dropped %d", r.Incomplete, r.SensorDropped)
 			}
 		})
+	}
+}
+
+// TestPrepared runs a program of a package that lay unpacked before the sandbox
+// began: to the rules it is one that the install wrote.
+func TestPrepared(t *testing.T) {
+	t.Parallel()
+	r, alerts := install(t, `./node_modules/a/x; ./other/x`, func(s *sandbox.Spec) {
+		program, err := os.ReadFile("/bin/echo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, folder := range []string{"node_modules/a", "other"} {
+			at := filepath.Join(s.Dir, folder)
+			if err := errors.Join(os.MkdirAll(at, 0o755), os.WriteFile(filepath.Join(at, "x"), program, 0o755)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.Prepared = []ecosystem.Prepared{{Path: "node_modules/a"}}
+	})
+	expect(t, "alerts", outputs(alerts), "ran /builds/project/node_modules/a/x (upper=true", "ran /builds/project/other/x (upper=false")
+	if r.Sandbox.Unpacked != 1 {
+		t.Errorf("%d packages reported, want 1", r.Sandbox.Unpacked)
 	}
 }
 
