@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,8 @@ import (
 	ce "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 
@@ -74,14 +77,14 @@ func newRig(t *testing.T, limit int) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := kubernetes.Config{Namespace: namespace, Image: "npm:v1", StageImage: "stage:v1"}
 	g.deps = Deps{
 		Queue: queue, Runs: records, Ledger: ledger, Sources: sources, Managers: map[string]ecosystem.Manager{"npm": npm.Manager{}},
-		Scripts: npm.InstallScripts, Config: c, Cluster: kubernetes.Cluster{Config: c, Jobs: g.set.BatchV1().Jobs(namespace)},
+		Scripts: npm.InstallScripts, Config: kubernetes.Config{Namespace: namespace, Image: "npm:v1", StageImage: "stage:v1"},
 		Registry: func(context.Context) (string, error) { return "http://192.0.2.7:4873", nil },
 		Key:      ticket.Key(strings.Repeat("k", 32)), Sensor: event.SensorGVisor, Limit: limit, TempDir: t.TempDir(),
 		Emit: function.EmitterFunc(g.emit), Now: g.now, Log: eventtest.Log(t),
 	}
+	g.deps.Cluster = kubernetes.Cluster{Config: g.deps.Config, Jobs: g.set.BatchV1().Jobs(namespace)}
 	g.req = g.project(map[string]string{
 		"package.json": `{"name":"a","version":"1.0.0","dependencies":{"b":"1.0.0"}}`,
 		"package-lock.json": `{"name":"a","version":"1.0.0","lockfileVersion":3,"requires":true,"packages":{
@@ -89,6 +92,18 @@ func newRig(t *testing.T, limit int) *rig {
 			"node_modules/b":{"version":"1.0.0","resolved":"http://registry.example.com/b/-/b-1.0.0.tgz","hasInstallScript":true}}}`,
 	})
 	return g
+}
+
+// anew empties the cluster and the broker; requests are for other scans than
+// before.
+func (g *rig) anew(n int) {
+	g.out, g.known = nil, map[string]bool{}
+	for _, name := range g.jobs() {
+		if err := g.set.BatchV1().Jobs(namespace).Delete(g.t.Context(), kubernetes.AppName+"-"+name, metav1.DeleteOptions{}); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	g.req.Rules = fmt.Sprint("rules ", n)
 }
 
 // project stores a source and returns a request for its top folder.
@@ -155,8 +170,15 @@ func (g *rig) asked(r scan.Request) ce.Event {
 	return e
 }
 
-// ended is the event that tells of a sandbox's end.
+// ended lets a Job end and is the event that tells of it.
 func (g *rig) ended(r scan.Request, attempt int) ce.Event {
+	jobs := g.set.BatchV1().Jobs(namespace)
+	if j, err := jobs.Get(g.t.Context(), kubernetes.JobName(r.ID, attempt), metav1.GetOptions{}); err == nil {
+		j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}
+		if _, err := jobs.UpdateStatus(g.t.Context(), j, metav1.UpdateOptions{}); err != nil {
+			g.t.Fatal(err)
+		}
+	}
 	e, err := event.New(event.SandboxExited, event.Source("jobwatch"), string(r.ID), event.ID(event.SandboxExited, string(r.ID), attemptOf(attempt)), g.now(), event.Exited{Request: r, Attempt: attempt})
 	if err != nil {
 		g.t.Fatal(err)

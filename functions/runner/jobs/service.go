@@ -44,6 +44,9 @@ const (
 //	FALCONER_RUNNER_CONCURRENCY     Jobs at once, by default Concurrency
 //	FALCONER_REGISTRY_URL           the registry service, http://HOST:PORT
 //	FALCONER_SCAN_KEY_FILE          the key of tickets
+//	FALCONER_KUBERNETES_URL         an API server that asks for no credentials,
+//	                                such as kubectl proxy, in place of the one
+//	                                that the pod's service account is for
 //
 // and needs NATS_URL, K_SINK, both images, FALCONER_SANDBOX_SENSOR,
 // FALCONER_REGISTRY_URL, the key, and a service account that may get, list,
@@ -57,11 +60,9 @@ func Service(d serve.Deps) (function.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := kubernetes.InCluster(deps.Config.Namespace)
-	if err != nil {
+	if deps.Cluster, err = cluster(d.Env("FALCONER_KUBERNETES_URL"), deps.Config); err != nil {
 		return nil, err
 	}
-	deps.Cluster = kubernetes.Cluster{Config: deps.Config, Jobs: client}
 	deps.Emit, deps.Log, deps.Now = d.Emitter, d.Log, time.Now
 	if deps.Metrics, err = NewMetrics(d.Metrics); err != nil {
 		return nil, err
@@ -72,6 +73,16 @@ func Service(d serve.Deps) (function.Handler, error) {
 	r := New(deps)
 	go r.Run(d.Context)
 	return r, nil
+}
+
+// cluster reaches the API server, by url if that isn't empty.
+func cluster(url string, c kubernetes.Config) (Cluster, error) {
+	open := kubernetes.InCluster
+	if url != "" {
+		open = func(namespace string) (*kubernetes.Client, error) { return kubernetes.At(url, namespace) }
+	}
+	client, err := open(c.Namespace)
+	return kubernetes.Cluster{Config: c, Jobs: client}, err
 }
 
 // settings reads the environment.

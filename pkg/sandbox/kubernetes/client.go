@@ -50,6 +50,12 @@ func InCluster(namespace string) (*Client, error) {
 	return NewClient(c, namespace)
 }
 
+// At makes a Client of an API server that asks for no credentials, such as
+// `kubectl proxy`. It talks to nobody yet.
+func At(url, namespace string) (*Client, error) {
+	return NewClient(&rest.Config{Host: url}, namespace)
+}
+
 // NewClient makes a Client. It talks to nobody yet.
 func NewClient(c *rest.Config, namespace string) (*Client, error) {
 	scheme := runtime.NewScheme()

@@ -11,7 +11,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 
 	"github.com/falconer-sec/falconer/pkg/sandbox/kubernetes"
 )
@@ -76,7 +75,7 @@ func TestClient(t *testing.T) {
 	s := &server{jobs: map[string]*batchv1.Job{}}
 	srv := httptest.NewServer(s)
 	defer srv.Close()
-	client, err := kubernetes.NewClient(&rest.Config{Host: srv.URL}, "falconer-sandbox")
+	client, err := kubernetes.At(srv.URL, "falconer-sandbox")
 	if err != nil {
 		t.Fatal(err)
 	}
