@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -67,7 +69,9 @@ type nodeConfig struct {
 	ephemeral   bool
 	evidence    func(scan.ID) string
 	progress    func(scan.ID, string)
-	reporter    function.Handler
+	reporter    function.Handler // told what scans come to; nil makes one of sinks and gitlab
+	sinks       []reporter.Sink
+	resultURL   string                                  // where commit statuses lead, see reporter.NewStatuses
 	letters     func(function.Handler) function.Handler // wraps the dead-letter function; may be nil
 	log         *slog.Logger
 	environment []string
@@ -195,6 +199,10 @@ func (n *node) subscribe(ctx context.Context) error {
 		return err
 	}
 	n.notify = alerts.NewNotifier(n.alerts, n.emit, time.Now, c.log)
+	report, err := n.report(ctx)
+	if err != nil {
+		return err
+	}
 	letters := function.Handler(n.letters)
 	if c.letters != nil {
 		letters = c.letters(letters)
@@ -211,7 +219,7 @@ func (n *node) subscribe(ctx context.Context) error {
 		{planner.Name, &planner.Function{Planner: n.planner, Fetcher: n.sourcesOfPushes(), Changes: n.changes(), Results: n.results, Emitter: n.emit, Now: time.Now, Log: c.log}, 2},
 		{runner.Name, run, c.parallel},
 		{correlator.Name, n.join, 64}, // one that gathers late alerts holds its slot for a while
-		{reporter.Name, c.reporter, 4},
+		{reporter.Name, report, 4},
 		{api.Name, n.ledger, 4},
 		{"deadletter", letters, 4},
 	} {
@@ -228,6 +236,19 @@ func (n *node) sourcesOfPushes() planner.SourceFetcher {
 		return planner.LocalArchives("")
 	}
 	return f
+}
+
+// report makes what tells of scans, where none is given.
+func (n *node) report(ctx context.Context) (function.Handler, error) {
+	c := n.c
+	if c.reporter != nil || c.gitlab == nil {
+		return cmp.Or[function.Handler](c.reporter, reporter.New(c.log, c.sinks...)), nil
+	}
+	threads, err := reporter.NewDiscussions(ctx, c.gitlab, n.nc, n.results, c.resultURL, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	return reporter.New(c.log, append(slices.Clip(c.sinks), reporter.NewStatuses(c.gitlab, c.resultURL), threads)...), nil
 }
 
 // changes says what a push touched; nil without GitLab.

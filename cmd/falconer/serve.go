@@ -178,15 +178,9 @@ func (a *app) serveConfig(f serveFlags, secret secrets) (nodeConfig, error) {
 	if c.gitlab, err = gitlab.FromEnv(a.getenv); err != nil {
 		return c, err
 	}
-	link, err := reporter.ResultURL(a.getenv)
-	if err != nil {
-		return c, err
-	}
-	if c.gitlab != nil {
-		sinks = append(sinks, reporter.NewStatuses(c.gitlab, link))
-	}
-	c.reporter = reporter.New(c.log, sinks...)
-	return c, nil
+	c.sinks = sinks
+	c.resultURL, err = reporter.ResultURL(a.getenv)
+	return c, err
 }
 
 // handler routes the HTTP port.

@@ -8,6 +8,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/gitlab"
+	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/secret"
 	"github.com/falconer-sec/falconer/pkg/serve"
 )
@@ -21,7 +22,8 @@ const webhookTimeout = 20 * time.Second
 //	FALCONER_REPORT_WEBHOOK_URL  an address that each event is posted to
 //	FALCONER_REPORT_TOKEN        the bearer token to send there (or _FILE)
 //	FALCONER_RESULTS_DIR         a directory for each scan's newest result
-//	GITLAB_URL                   the GitLab that gets commit statuses
+//	GITLAB_URL                   the GitLab that gets commit statuses and, where
+//	                             NATS_URL is set, discussions of merge requests
 //	GITLAB_TOKEN                 its access token (or _FILE), scope api
 //	FALCONER_RESULT_URL          the address that statuses lead to: <address>/<scan ID>
 func Service(d serve.Deps) (function.Handler, error) {
@@ -54,6 +56,20 @@ func Service(d serve.Deps) (function.Handler, error) {
 	}
 	if forge != nil {
 		sinks = append(sinks, NewStatuses(forge, link))
+	}
+	switch {
+	case forge != nil && d.NATS != nil:
+		known, err := results.Open(d.Context, d.NATS, results.Config{})
+		if err != nil {
+			return nil, err
+		}
+		threads, err := NewDiscussions(d.Context, forge, d.NATS, known, link, time.Now)
+		if err != nil {
+			return nil, err
+		}
+		sinks = append(sinks, threads)
+	case forge != nil:
+		d.Log.Warn("NATS_URL is not set: commit statuses only, no discussions of merge requests")
 	}
 	return New(d.Log, sinks...), nil
 }
