@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,7 +68,8 @@ func build() error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
-	return os.MkdirAll(filepath.Join(rig.dir, "sources"), 0o755)
+	return errors.Join(os.MkdirAll(filepath.Join(rig.dir, "sources"), 0o755),
+		os.WriteFile(filepath.Join(rig.dir, "key"), []byte(strings.Repeat("k", 48)), 0o600))
 }
 
 func startNATS() (stop func(), err error) {
