@@ -17,6 +17,7 @@ import (
 
 	"github.com/falconer-sec/falconer/functions/deadletter"
 	"github.com/falconer-sec/falconer/functions/planner"
+	"github.com/falconer-sec/falconer/functions/reporter"
 	"github.com/falconer-sec/falconer/functions/runner"
 	"github.com/falconer-sec/falconer/pkg/alerts"
 	"github.com/falconer-sec/falconer/pkg/api/ledger"
@@ -139,8 +140,26 @@ var natsWork = map[string]func(context.Context, *nats.Conn) error{
 		if err != nil {
 			return err
 		}
+		known, err := results.Open(ctx, nc, results.Config{})
+		if err != nil {
+			return err
+		}
+		if _, err := known.Get(ctx, scanID); err != nil && !errors.Is(err, results.ErrNotFound) {
+			return err
+		}
 		_, err = p.Store.Put(ctx, strings.NewReader("an archive"))
 		return err
+	},
+	"reporter": func(ctx context.Context, nc *nats.Conn) error {
+		known, err := results.Open(ctx, nc, results.Config{})
+		if err != nil {
+			return err
+		}
+		if _, err := known.Get(ctx, scanID); err != nil && !errors.Is(err, results.ErrNotFound) {
+			return err
+		}
+		_, err = reporter.NewDiscussions(ctx, nil, nc, known, "", time.Now)
+		return errors.Join(err, bucket(ctx, nc, "merge-requests"))
 	},
 	"runner": func(ctx context.Context, nc *nats.Conn) error {
 		published, err := results.Open(ctx, nc, results.Config{})
@@ -308,6 +327,8 @@ func TestNoUserMayDoAnothersWork(t *testing.T) {
 		"sensor writes run records":                  {user: "sensor", publish: "$KV.runs.x"},
 		"sensor reads results":                       {user: "sensor", publish: direct + "KV_results"},
 		"falcogate reads results":                    {user: "falcogate", publish: direct + "KV_results"},
+		"reporter writes results":                    {user: "reporter", publish: "$KV.results.x"},
+		"planner writes results":                     {user: "planner", publish: "$KV.results.x"},
 		"deadletter reads alerts":                    {user: "deadletter", publish: direct + "ALERTS"},
 		"api writes results":                         {user: "api", publish: "$KV.results.x"},
 		"api reads alerts":                           {user: "api", publish: direct + "ALERTS"},
