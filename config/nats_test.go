@@ -375,7 +375,6 @@ func TestStrangersAreRefused(t *testing.T) {
 	tests := map[string][]nats.Option{
 		"nobody":             nil,
 		"gitlabhook":         {nats.UserInfo("gitlabhook", "gitlabhookgitlabhook")},
-		"reporter":           {nats.UserInfo("reporter", "reporterreporter")},
 		"a wrong password":   {nats.UserInfo("api", "x")},
 		"another's password": {nats.UserInfo("api", "plannerplanner")},
 	}
