@@ -122,7 +122,7 @@ type Runner struct {
 	blocked atomic.Bool // the cluster took no Job when last asked
 
 	mu   sync.Mutex
-	busy map[scan.ID]bool // what this process is starting or dropping
+	busy map[scan.ID]bool // what this process is starting
 }
 
 var _ function.Handler = (*Runner)(nil)
