@@ -165,7 +165,24 @@ func (s *Server) serve(r *http.Request, raw []byte) answer {
 			req.query.Set(k, form.Get(k))
 		}
 	}
-	return s.route(req)
+	return s.route(req).encoded()
+}
+
+// encoded turns an answer's body into what is sent, while nothing changes.
+func (a answer) encoded() answer {
+	if a.raw != nil || a.body == nil {
+		return a
+	}
+	raw, err := json.Marshal(a.body)
+	if err != nil {
+		return refused(http.StatusInternalServerError, "")
+	}
+	if a.header == nil {
+		a.header = http.Header{}
+	}
+	a.header.Set("Content-Type", "application/json")
+	a.raw = raw
+	return a
 }
 
 // authorize checks PRIVATE-TOKEN (or a bearer token).
