@@ -22,7 +22,7 @@ import (
 const witness = `
 const fs = require('fs'), path = require('path'), crypto = require('crypto')
 const tree = {}
-const walk = dir => { for (const e of fs.readdirSync(dir, { withFileTypes: true })) {
+const walk = dir => { for (const e of fs.readdirSync(dir, { withFileTypes: true }).sort((a, b) => a.name < b.name ? -1 : 1)) {
   const at = path.join(dir, e.name), s = fs.lstatSync(at)
   tree[at] = [s.mode.toString(8), e.isFile() ? crypto.createHash('sha256').update(fs.readFileSync(at)).digest('hex') : e.isSymbolicLink() ? fs.readlinkSync(at) : '']
   if (e.isDirectory()) walk(at)
@@ -32,7 +32,7 @@ walk(process.env.HOME + '/.npm/_cacache/content-v2')
 const shell = fs.readFileSync('/proc/' + process.ppid + '/stat', 'utf8').split(' ')[3]
 const env = { ...process.env }; delete env.PWD
 const npm = fs.readFileSync('/proc/' + shell + '/cmdline', 'utf8').replace(/\0+$/, '')
-fs.appendFileSync(process.env.WITNESS, JSON.stringify({ argv: process.argv, execArgv: process.execArgv, cwd: process.cwd(), umask: process.umask(), npm, env, home: fs.readdirSync(process.env.HOME + '/.npm'), tree }, null, 1) + '\n')
+fs.appendFileSync(process.env.WITNESS, JSON.stringify({ argv: process.argv, execArgv: process.execArgv, cwd: process.cwd(), umask: process.umask(), npm, env, home: fs.readdirSync(process.env.HOME + '/.npm').sort(), tree }, null, 1) + '\n')
 `
 
 // everything is a registry with what a lockfile can hold.

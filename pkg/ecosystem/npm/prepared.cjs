@@ -59,7 +59,12 @@ const takeOver = () => {
         throw new Error(`${node.location} was to be unpacked by npm, and was not`)
       }
     }
-    await Promise.all([...left].map(at => fsp.rm(at, { recursive: true, force: true })))
+    await Promise.all([...left].map(async at => {
+      await fsp.rm(at, { recursive: true, force: true })
+      if (this[dropped].has(at)) { // npm 10 makes its folder, and removes it at the end
+        await fsp.mkdir(at)
+      }
+    }))
     return build.apply(this, args)
   }
 }
