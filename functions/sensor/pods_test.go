@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/falconer-sec/falconer/pkg/sandbox/kubernetes"
 )
 
 // pod is a scan's pod whose containers have these IDs so far, "" for none.
@@ -145,5 +147,18 @@ func TestHostilePods(t *testing.T) {
 	}
 	if len(table.byID) != 0 {
 		t.Errorf("%v", table.byID)
+	}
+}
+
+// TestNamesAreTheDrivers holds what the sensor looks for to what the driver
+// writes on a scan's pod.
+func TestNamesAreTheDrivers(t *testing.T) {
+	for got, want := range map[string]string{
+		labelScan: kubernetes.LabelScan, labelAttempt: kubernetes.LabelAttempt, judgedContainer: kubernetes.InstallName,
+		podSelector: "app.kubernetes.io/name=" + kubernetes.AppName,
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
