@@ -176,3 +176,85 @@ func observe(t *testing.T, m *registry.Mirror, p ecosystem.Project, dir, place s
 	}
 	return string(b)
 }
+
+// TestUnpackLeavesToNpm holds what is not unpacked, and that nothing of it
+// stays.
+func TestUnpackLeavesToNpm(t *testing.T) {
+	_, address := publish(t, everything)
+	dir := lockedProject(t, address, everythingManifest, map[string]string{
+		"w.js": witness, "packages/member/package.json": `{"name": "member", "version": "1.0.0", "dependencies": {"@acme/b": "2.0.0"}}`,
+	}, true)
+	whole := load(t, dir)
+	m := mirror(t, address, nil)
+	if _, err := m.Prefetch(t.Context(), whole, t.TempDir(), registry.DefaultBase); err != nil {
+		t.Fatal(err)
+	}
+	const all = "node_modules/@acme/b node_modules/a node_modules/alias node_modules/box node_modules/deep node_modules/fails node_modules/mid node_modules/mid/node_modules/@acme/b node_modules/only-old packages/member/node_modules/@acme/b"
+	for _, tt := range []struct {
+		name   string
+		change func(work string, p *ecosystem.Project)
+		less   []string // of all
+	}{
+		{"nothing", func(string, *ecosystem.Project) {}, nil},
+		{"a folder of the source", func(work string, _ *ecosystem.Project) {
+			_ = os.Mkdir(filepath.Join(work, "packages/member/node_modules"), 0o755)
+		},
+			[]string{"packages/member/node_modules/@acme/b"}},
+		{"a link in the way", func(work string, _ *ecosystem.Project) {
+			_ = os.RemoveAll(filepath.Join(work, "packages/member"))
+			_ = os.Mkdir(filepath.Join(work, "elsewhere"), 0o755)
+			_ = os.Symlink("../elsewhere", filepath.Join(work, "packages/member"))
+		}, []string{"packages/member/node_modules/@acme/b"}},
+		{"another content, and what stands below", func(_ string, p *ecosystem.Project) {
+			edit(p, "node_modules/mid", func(e *ecosystem.Package) { e.Integrity = "sha512-" + strings.Repeat("A", 86) + "==" })
+		}, []string{"node_modules/mid", "node_modules/mid/node_modules/@acme/b"}},
+		{"no integrity", func(_ string, p *ecosystem.Project) {
+			edit(p, "node_modules/a", func(e *ecosystem.Package) { e.Integrity = "" })
+		}, []string{"node_modules/a"}},
+		{"not a registry's", func(_ string, p *ecosystem.Project) {
+			edit(p, "node_modules/a", func(e *ecosystem.Package) { e.Foreign = true })
+		}, []string{"node_modules/a"}},
+		{"bundled ones beside others", func(_ string, p *ecosystem.Project) {
+			edit(p, "node_modules/box/node_modules/inner", func(e *ecosystem.Package) { e.Bundled = false })
+		}, []string{"node_modules/box"}},
+		{"a path out of the project", func(_ string, p *ecosystem.Project) {
+			edit(p, "node_modules/a", func(e *ecosystem.Package) { e.Path = "../node_modules/a" })
+		}, []string{"node_modules/a"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			work := filepath.Join(t.TempDir(), "work")
+			if err := os.CopyFS(work, os.DirFS(dir)); err != nil {
+				t.Fatal(err)
+			}
+			p := whole
+			p.Packages = slices.Clone(whole.Packages)
+			tt.change(work, &p)
+			packages, err := m.Unpack(t.Context(), p, work)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, one := range packages {
+				got = append(got, one.Path)
+			}
+			want := slices.DeleteFunc(strings.Fields(all), func(at string) bool { return slices.Contains(tt.less, at) })
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("unpacked (-want, +got):\n%s", diff)
+			}
+			for _, at := range tt.less {
+				if _, err := os.Lstat(filepath.Join(work, at)); err == nil {
+					t.Errorf("%s stays behind", at)
+				}
+			}
+		})
+	}
+}
+
+// edit changes the entry of a path.
+func edit(p *ecosystem.Project, at string, change func(*ecosystem.Package)) {
+	for i := range p.Packages {
+		if p.Packages[i].Path == at {
+			change(&p.Packages[i])
+		}
+	}
+}
