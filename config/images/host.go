@@ -36,24 +36,8 @@ var (
 // the libraries that they load.
 func Host(ctx context.Context) (Image, error) {
 	h := host{ctx: ctx, tree: newTree()}
-	for _, name := range needed {
-		if err := h.program(name); err != nil {
-			return Image{}, err
-		}
-	}
-	for _, name := range wanted {
-		if _, err := exec.LookPath(name); err == nil {
-			if err := h.program(name); err != nil {
-				return Image{}, err
-			}
-		}
-	}
-	for _, file := range extras {
-		if _, err := os.Stat(file); err == nil {
-			if err := h.put(file); err != nil {
-				return Image{}, err
-			}
-		}
+	if err := h.programs(); err != nil {
+		return Image{}, err
 	}
 	h.tree["/home/node"] = entry{mode: fs.ModeDir | 0o755}
 	layer, err := h.tree.layer()
@@ -71,6 +55,34 @@ func Host(ctx context.Context) (Image, error) {
 type host struct {
 	ctx  context.Context
 	tree tree
+}
+
+// programs adds all that the image is made of.
+func (h host) programs() error {
+	for _, name := range needed {
+		if err := h.program(name); err != nil {
+			return err
+		}
+	}
+	for _, name := range wanted {
+		if _, err := exec.LookPath(name); err == nil {
+			if err := h.program(name); err != nil {
+				return err
+			}
+		}
+	}
+	// Scripts name their interpreter by its old place, whatever PATH says.
+	if err := h.put("/bin/sh"); err != nil {
+		return err
+	}
+	for _, file := range extras {
+		if _, err := os.Stat(file); err == nil {
+			if err := h.put(file); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // program adds a program of PATH. One that is installed somewhere else than
