@@ -29,7 +29,8 @@ type Alerts struct {
 	// Twice sends each alert a second time, as another forwarder would: with
 	// another uuid and another event ID.
 	Twice bool `json:"twice,omitempty"`
-	// Persist sends an alert again until it is taken. Falcosidekick does not.
+	// Persist sends an alert again while the gate is away (no answer, or 5xx).
+	// Falcosidekick does not.
 	Persist bool `json:"persist,omitempty"`
 }
 
@@ -85,7 +86,8 @@ func (s *Sidekick) Send(ctx context.Context, a Alerts) (Sent, error) {
 // persist sends one alert, more than once only if asked to.
 func (s *Sidekick) persist(ctx context.Context, a Alerts, n int) (status int, err error) {
 	for {
-		if status = s.send(ctx, a, n); status/100 == 2 || !a.Persist {
+		status = s.send(ctx, a, n)
+		if away := status == 0 || status >= 500; !away || !a.Persist {
 			return status, ctx.Err()
 		}
 		select {
