@@ -171,6 +171,7 @@ func TestPushToVerdict(t *testing.T) {
 			}
 			report(t, name, pushed, created, result, status)
 			r.zero()
+			r.traced(id)
 		})
 	}
 }

@@ -41,7 +41,8 @@ type Point struct {
 	First  float64 // the value of the first
 }
 
-// Collector is the collector. It is safe for concurrent use.
+// Collector is the collector, an http.Handler. The zero value is ready to use,
+// New makes one that listens. It is safe for concurrent use.
 type Collector struct {
 	URL string // OTEL_EXPORTER_OTLP_ENDPOINT
 
@@ -57,7 +58,7 @@ type Collector struct {
 // arrived that is no OTLP.
 func New(t testing.TB) *Collector {
 	t.Helper()
-	c := &Collector{series: map[string]Point{}}
+	c := &Collector{}
 	srv := httptest.NewServer(c)
 	c.URL = srv.URL
 	t.Cleanup(func() {
@@ -104,6 +105,9 @@ func (c *Collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Collector) take(r *http.Request, body []byte) error {
+	if c.series == nil {
+		c.series = map[string]Point{}
+	}
 	if got := r.Header.Get("Content-Type"); r.Method != http.MethodPost || got != "application/x-protobuf" {
 		return fmt.Errorf("content type %q", got)
 	}

@@ -9,6 +9,7 @@
 //	GET  /statuses  the commit statuses that Falconer set at the GitLab
 //	POST /alerts    alerts, sent as Falcosidekick sends them
 //	GET  /reports   the reports that Falconer posted
+//	GET  /spans     the spans that were exported by OTLP
 //	POST /receivers a subscriber that answers by a script, for the broker's own suite
 //	POST /post      an event posted to an address
 //

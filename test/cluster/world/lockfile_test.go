@@ -16,7 +16,7 @@ func TestLockfilesPinTheCases(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"probe"} {
+	for _, name := range []string{"probe", "slow"} {
 		want, err := cases[name].Lockfile()
 		if err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/falconer-sec/falconer/pkg/gitlab/gitlabtest"
 	"github.com/falconer-sec/falconer/pkg/registry/registrytest"
+	"github.com/falconer-sec/falconer/pkg/telemetry/otlptest"
 	"github.com/falconer-sec/falconer/test/corpus"
 )
 
@@ -28,8 +29,9 @@ type Config struct {
 
 // World is the services around Falconer.
 type World struct {
-	Registry *registrytest.Registry
-	Reports  *Reports
+	Registry  *registrytest.Registry
+	Reports   *Reports
+	Collector otlptest.Collector // of traces
 
 	config    Config
 	lab       *gitlabtest.Server
@@ -98,6 +100,7 @@ func (w *World) Handler() http.Handler {
 	mux.HandleFunc("POST /receivers", control(w.receivers.add))
 	mux.Handle("/receivers/{id}", &w.receivers)
 	mux.HandleFunc("POST /post", control(w.post))
+	mux.HandleFunc("GET /spans", func(rw http.ResponseWriter, _ *http.Request) { answer(rw, w.Collector.Spans()) })
 	return mux
 }
 

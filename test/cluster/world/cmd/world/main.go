@@ -1,6 +1,6 @@
 // Command world runs the services around Falconer for its end-to-end tests in a
 // cluster: the control API on port 8080, the GitLab on 8081, the npm registry on
-// 4873. It reads WORLD_HOOK_URL, WORLD_HOOK_TOKEN, WORLD_GATE_URL,
+// 4873, a collector of traces on 4318. It reads WORLD_HOOK_URL, WORLD_HOOK_TOKEN, WORLD_GATE_URL,
 // WORLD_GATE_TOKEN, WORLD_GITLAB_TOKEN and WORLD_GITLAB_URL.
 //
 // "world give DIR" instead makes a directory the property of the account that
@@ -50,7 +50,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for addr, h := range map[string]http.Handler{":8080": w.Handler(), ":8081": w.GitLab(), ":4873": w.Registry} {
+	for addr, h := range map[string]http.Handler{":8080": w.Handler(), ":8081": w.GitLab(), ":4873": w.Registry, ":4318": &w.Collector} {
 		g.Go(func() error { return serve.Run(ctx, serve.Config{Addr: addr, Handler: h}) })
 	}
 	return g.Wait()
