@@ -90,6 +90,8 @@ func (c natsConfig) options() []nats.Option {
 		nats.MaxReconnects(-1), nats.ReconnectWait(c.pause), nats.ReconnectJitter(c.pause, c.pause),
 		// A password may be replaced at the server before it is here.
 		nats.IgnoreAuthErrorAbort(),
+		// A connection that we close is not lost.
+		nats.NoCallbacksAfterClientClose(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { c.log.Warn("the connection to NATS is lost", "error", err) }),
 		nats.ReconnectHandler(func(nc *nats.Conn) { c.log.Info("connected to NATS again", "server", nc.ConnectedServerName()) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {

@@ -110,6 +110,10 @@ func TestNATSUser(t *testing.T) {
 	if _, err := connect("wrong-" + natsSecret); !errors.Is(err, nats.ErrAuthorization) || strings.Contains(err.Error(), natsSecret) {
 		t.Errorf("a wrong password: %v", err)
 	}
+	nc.Close()
+	if strings.Contains(logged.String(), "lost") {
+		t.Errorf("closing it logs a loss: %s", logged.String())
+	}
 	if strings.Contains(logged.String(), natsSecret) {
 		t.Errorf("the log tells the password: %s", logged.String())
 	}
