@@ -2,12 +2,14 @@ package binaries_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -74,12 +76,31 @@ func TestSaysWhatIsMissing(t *testing.T) {
 	})
 }
 
-func TestSaysThatNATSIsAway(t *testing.T) {
+// TestRefusesAUserInAnAddress: an address stands in manifests and in logs.
+func TestRefusesAUserInAnAddress(t *testing.T) {
 	each(t, func(t *testing.T, name string, p program) {
 		env := append(p.environment(), "NATS_URL=nats://user:hunter2@127.0.0.1:1")
 		code, text := refusal(t, name, env)
-		if code != 1 || !strings.Contains(text, "connect to NATS") || strings.Contains(text, "hunter2") {
+		if code != 1 || !strings.Contains(text, "NATS_URL holds a user") || strings.Contains(text, "hunter2") {
 			t.Errorf("exit code %d, %q, want 1, the reason and no password", code, text)
+		}
+	})
+}
+
+// TestSaysThatNATSIsAway: it waits, as both may start at once, until it is
+// asked to end.
+func TestSaysThatNATSIsAway(t *testing.T) {
+	each(t, func(t *testing.T, name string, p program) {
+		run := launch(t, name, append(p.environment(), "NATS_URL=nats://127.0.0.1:1"))
+		for end := time.Now().Add(patience); !strings.Contains(run.said(), "NATS is not there yet"); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("it does not say that it waits:\n%s", run.said())
+			}
+		}
+		run.terminate(t)
+		var exit *exec.ExitError
+		if err := run.wait(t); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(run.said(), name+": connect to NATS") {
+			t.Errorf("it ended with %v, want code 1 and the reason\n%s", err, run.said())
 		}
 	})
 }

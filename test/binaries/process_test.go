@@ -22,6 +22,7 @@ const patience = 30 * time.Second
 type process struct {
 	address string // host:port
 	cmd     *exec.Cmd
+	serving chan string // gets the address, once
 	ended   chan struct{}
 	err     error // of the process; valid once ended is closed
 
@@ -29,10 +30,10 @@ type process struct {
 	log strings.Builder
 }
 
-// start runs a program until it serves. It is killed when the test ends.
-func start(tb testing.TB, name string, env []string) *process {
+// launch starts a program. It is killed when the test ends.
+func launch(tb testing.TB, name string, env []string) *process {
 	tb.Helper()
-	p := &process{cmd: exec.Command(filepath.Join(rig.dir, "bin", name)), ended: make(chan struct{})}
+	p := &process{cmd: exec.Command(filepath.Join(rig.dir, "bin", name)), serving: make(chan string, 1), ended: make(chan struct{})}
 	p.cmd.Env = env
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -41,7 +42,6 @@ func start(tb testing.TB, name string, env []string) *process {
 	if err := p.cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	serving := make(chan string, 1)
 	go func() {
 		defer close(p.ended)
 		lines := bufio.NewScanner(stderr)
@@ -49,7 +49,7 @@ func start(tb testing.TB, name string, env []string) *process {
 			p.note(lines.Text())
 			var line struct{ Msg, Addr string }
 			if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "serving" {
-				serving <- line.Addr
+				p.serving <- line.Addr
 			}
 		}
 		p.err = p.cmd.Wait()
@@ -58,8 +58,15 @@ func start(tb testing.TB, name string, env []string) *process {
 		_ = p.cmd.Process.Kill() // it may have ended
 		<-p.ended
 	})
+	return p
+}
+
+// start launches a program and waits until it serves.
+func start(tb testing.TB, name string, env []string) *process {
+	tb.Helper()
+	p := launch(tb, name, env)
 	select {
-	case addr := <-serving:
+	case addr := <-p.serving:
 		_, port, err := net.SplitHostPort(addr)
 		if err != nil {
 			tb.Fatal(err)
