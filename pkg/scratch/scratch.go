@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,9 +47,25 @@ func Make(parent, prefix string) (Dir, error) {
 	return Dir{}, errors.Join(err, os.Remove(fresh))
 }
 
-// Remove removes the directory with all that is in it.
+// How often and with which pauses Remove tries to empty a directory into which
+// something still writes: a second in all.
+const (
+	removals     = 50
+	removalPause = 20 * time.Millisecond
+)
+
+// Remove removes the directory with all that is in it. What this process writes
+// there meanwhile is removed too, if it ends soon: a store that is given up
+// without being closed still flushes what it had begun.
 func (d Dir) Remove() error {
-	return errors.Join(os.RemoveAll(d.Path), d.lock.Close())
+	var err error
+	for range removals {
+		if err = os.RemoveAll(d.Path); !errors.Is(err, unix.ENOTEMPTY) {
+			break
+		}
+		time.Sleep(removalPause)
+	}
+	return errors.Join(err, d.lock.Close())
 }
 
 // errHeld says that a directory is in use.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -100,5 +101,48 @@ func TestErrors(t *testing.T) {
 	}
 	if err := Sweep(nowhere, "work-"); !os.IsNotExist(err) {
 		t.Error(err)
+	}
+}
+
+// TestRemoveOutlastsAWriter: files that appear while a directory is emptied are
+// removed too. One try alone loses against this writer sooner or later.
+func TestRemoveOutlastsAWriter(t *testing.T) {
+	parent := t.TempDir()
+	for range 20 {
+		d, err := Make(parent, "work-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		inner := filepath.Join(d.Path, "obs", "consumer")
+		if err := os.MkdirAll(inner, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		started, stop, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(ended)
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				// It fails once the folder is gone, which is what ends it in the end.
+				if err := os.WriteFile(filepath.Join(inner, strconv.Itoa(n)), nil, 0o600); err != nil {
+					return
+				}
+				if n == 100 {
+					close(started)
+				}
+			}
+		}()
+		<-started
+		if err := d.Remove(); err != nil {
+			t.Error(err)
+		}
+		close(stop)
+		<-ended
+	}
+	if left := names(t, parent); left != "" {
+		t.Errorf("left: %s", left)
 	}
 }
