@@ -19,10 +19,10 @@ IMAGEFLAGS := -funcalign=16
 COLD := k8s.io/... sigs.k8s.io/... github.com/google/gnostic-models/...
 export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) $(COLD:%=-gcflags=%=-l))
 
-.PHONY: help build demo test race fuzz lint bench corpus images load deploy undeploy e2e clean
+.PHONY: help build demo test race fuzz lint bench corpus images load deploy undeploy e2e bench-cluster clean
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 build: ## build bin/falconer, one static binary
 	@mkdir -p bin
@@ -64,7 +64,10 @@ undeploy: ## remove Falconer from that cluster, with all it stored
 	./scripts/undeploy
 
 e2e: ## run the end-to-end tests on the cluster that KUBECONFIG names
-	@echo "there is no cluster deployment yet, so there is nothing to run end to end on one" >&2; exit 1
+	./scripts/e2e
+
+bench-cluster: ## measure latencies, queueing and starts from zero on that cluster
+	./scripts/bench-cluster
 
 clean: ## remove what the build made
 	rm -rf bin dist

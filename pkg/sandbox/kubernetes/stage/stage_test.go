@@ -112,7 +112,7 @@ func TestWhatCannotBeStaged(t *testing.T) {
 		"used ticket":      {answer(410, nil), digest, ".", stage.ExitRefused, "ticket"},
 		"forged ticket":    {answer(401, nil), digest, ".", stage.ExitRefused, "ticket"},
 		"no such source":   {answer(404, nil), digest, ".", stage.ExitInvalid, "404"},
-		"redirect":         {http.RedirectHandler("http://example.com/", 302).ServeHTTP, digest, ".", stage.ExitInvalid, "302"},
+		"redirect":         {http.RedirectHandler("http://example.com/", http.StatusFound).ServeHTTP, digest, ".", stage.ExitInvalid, "302"},
 		"no such root":     {answer(200, good), digest, "web", stage.ExitInvalid, `"web"`},
 		"root is a file":   {answer(200, good), digest, "package.json", stage.ExitInvalid, "package.json"},
 		"beyond its limit": {answer(200, good), digest, ".", stage.ExitInvalid, ""},
