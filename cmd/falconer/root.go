@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, std stdio, getenv func(string) stri
 	root.SetOut(std.out)
 	root.SetErr(std.err)
 	root.PersistentFlags().BoolVar(&a.debug, "debug", false, "log what happens inside to standard error")
-	root.AddCommand(a.scanCommand(), a.serveCommand(), a.eventsCommand(), a.replayCommand(), a.versionCommand())
+	root.AddCommand(a.scanCommand(), a.serveCommand(), a.analyzeCommand(), a.eventsCommand(), a.replayCommand(), a.userCommand(), a.versionCommand())
 	err := root.ExecuteContext(ctx)
 	var code codeError
 	switch {

@@ -19,11 +19,13 @@ import (
 	"github.com/falconer-sec/falconer/functions/gitlabhook"
 	"github.com/falconer-sec/falconer/functions/reporter"
 	"github.com/falconer-sec/falconer/pkg/api"
+	"github.com/falconer-sec/falconer/pkg/api/packagehunter"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/gitlab"
 	"github.com/falconer-sec/falconer/pkg/secret"
 	"github.com/falconer-sec/falconer/pkg/serve"
+	"github.com/falconer-sec/falconer/pkg/users"
 )
 
 // serveFlags are the command line of `falconer serve`.
@@ -52,12 +54,14 @@ func (a *app) serveCommand() *cobra.Command {
   POST /falconer/default     the broker's CloudEvents ingress
   POST /falco                Falcosidekick's alerts
   POST /gitlab/webhook       GitLab's push, tag and merge request webhooks
+  POST /monitor/project/npm  Package Hunter's interface, asked with GET /?id=ID
        /api/v1/...           the scan API
   GET  /healthz /readyz /metrics
 
 Secrets come from the environment, or from files that NAME_FILE variables name (several, separated by white space):
   FALCONER_GITLAB_WEBHOOK_TOKEN   what GitLab sends as X-Gitlab-Token
   FALCONER_GITLAB_WEBHOOK_SIGNING_KEY  whsec_... that GitLab signs with; what is set is needed, without either webhooks are refused
+  FALCONER_PACKAGEHUNTER_USERS    users of Package Hunter's interface, lines of "falconer user"; without one only this machine is served
   FALCONER_API_TOKEN              bearer token of the API and the ingress; without one only this machine is served
   FALCONER_FALCO_TOKEN            bearer token of /falco; without one only this machine is served
   FALCONER_FALCO_OPEN_CLOUDEVENTS true lets Falcosidekick's CloudEvents in without a token, from anywhere
@@ -87,7 +91,8 @@ Other settings of the environment:
 type secrets struct {
 	gitlab             gitlabhook.Config // tokens and keys only
 	api, falco, report []string
-	openFalco          bool // CloudEvents of Falcosidekick, which can't send a token, need none
+	openFalco          bool      // CloudEvents of Falcosidekick, which can't send a token, need none
+	users              users.Set // of Package Hunter's interface
 }
 
 func readSecrets(getenv func(string) string) (s secrets, err error) {
@@ -99,6 +104,9 @@ func readSecrets(getenv func(string) string) (s secrets, err error) {
 		if *to, err = secret.Tokens(getenv, name); err != nil {
 			return s, err
 		}
+	}
+	if s.users, err = users.FromEnv(getenv, packagehunter.UsersVariable); err != nil {
+		return s, err
 	}
 	s.openFalco, err = falcogate.OpenCloudEvents(getenv)
 	return s, err
@@ -212,6 +220,7 @@ func (n *node) handler(ctx context.Context, secret secrets) (http.Handler, error
 	mux.Handle("/gitlab/webhook", function.TraceRequest(gitlabhook.Name, n.tracer, gitlabhook.Handler(hook)))
 	mux.Handle(api.Prefix+"/", function.TraceRequest(api.Name, n.tracer, api.New(api.Config{Planner: n.planner, Emitter: n.emit, Scans: n.ledger, Results: n.results,
 		Log: eventLog{n.broker}, Letters: apifunc.Letters{Store: n.letters, To: n.broker, Emit: n.broker}, Access: access, Now: time.Now, Slog: log, Stop: ctx.Done()})))
+	n.packageHunter(mux, secret.users)
 	mux.Handle("/{namespace}/{broker}", api.Guard(access, log, ingress))
 	return mux, nil
 }

@@ -1,0 +1,23 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/falconer-sec/falconer/pkg/finding"
+	"github.com/falconer-sec/falconer/pkg/report"
+)
+
+// forms lists what a report may be written as.
+func forms() string { return "json, text" }
+
+// form finds what writes a report in a form.
+func form(name string) (func(io.Writer, finding.Result) error, error) {
+	switch name {
+	case "json":
+		return report.JSON, nil
+	case "text":
+		return func(w io.Writer, r finding.Result) error { return report.Text(w, r, report.Options{}) }, nil
+	}
+	return nil, fmt.Errorf("--format: %.40q is none of %s", name, forms())
+}
