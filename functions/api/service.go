@@ -33,6 +33,7 @@ const Keep = 90 * 24 * time.Hour
 // Service makes the API as a process of its own. It reads
 //
 //	FALCONER_API_TOKEN  the accepted bearer tokens (or _FILE)
+//	FALCONER_PACKAGEHUNTER_USERS  users of Package Hunter's interface (or _FILE)
 //	FALCONER_RULES_DIR  rules in place of the shipped ones; the same as the
 //	                    runner's, since their version is part of a scan's ID
 //
@@ -59,7 +60,7 @@ func Service(d serve.Deps) (http.Handler, error) {
 		Access:  api.Access{Tokens: tokens}, Now: time.Now, Slog: d.Log, Stop: d.Context.Done(),
 	})))
 	mux.Handle("/{$}", d.Receiver(from.scans))
-	return mux, nil
+	return mux, packageHunter(mux, d, from)
 }
 
 // stores is the state behind the API.
