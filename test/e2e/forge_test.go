@@ -1,0 +1,68 @@
+package e2e
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/falconer-sec/falconer/pkg/gitlab/gitlabtest"
+)
+
+// A push and a merge request at a GitLab, each told three times, end in one
+// commit status and one discussion there, after one scan in a real sandbox; the
+// discussion is resolved once the merge request is clean.
+func TestGitLab(t *testing.T) {
+	lab := gitlabtest.New("glpat-test-token")
+	p := lab.Project(15, "mike/diaspora")
+	base := p.Commit("refs/heads/main", gitlabtest.Tree(project(t, "benign-plain")))
+	bad := p.Commit("refs/heads/feature", gitlabtest.Tree(project(t, "stolen-key")))
+	mr := p.Open(1, p, "feature")
+	a := newAccount(t)
+	a.env = append(a.env, "FALCONER_GITLAB_WEBHOOK_TOKEN=hook-token-1", "GITLAB_URL="+lab.Start(t), "GITLAB_TOKEN=glpat-test-token",
+		"FALCONER_RESULT_URL=https://falconer.example.com/scans")
+	s := a.serve()
+	hook := gitlabtest.Hook{URL: s.url + "/gitlab/webhook", Token: "hook-token-1"}
+	fire := func(d gitlabtest.Delivery) {
+		t.Helper()
+		for range 3 { // GitLab sends again what it is not sure of
+			if r, err := hook.Send(t.Context(), d); err != nil || r.Status != http.StatusOK {
+				t.Fatalf("%s: %+v %v", d.Kind, r, err)
+			}
+		}
+	}
+	concluded := func(sha, state string) gitlabtest.Status {
+		t.Helper()
+		var all []gitlabtest.Status
+		eventually(t, "GitLab has the status "+state, func() (string, bool) {
+			all = p.Statuses(sha)
+			return s.errout.String(), len(all) == 1 && all[0].State == state
+		})
+		return all[0]
+	}
+	fire(p.Push("refs/heads/feature", gitlabtest.Zero, bad))
+	fire(p.MergeRequestHook(mr, "open", ""))
+	st := concluded(bad, "failed")
+	if st.Name != "falconer npm" || !strings.Contains(st.Description, "malicious") || !strings.HasPrefix(st.TargetURL, "https://falconer.example.com/scans/") {
+		t.Errorf("status %+v", st)
+	}
+	eventually(t, "the merge request has its discussion", func() (string, bool) {
+		threads := p.Discussions(1)
+		return s.errout.String(), len(threads) == 1 && strings.Contains(threads[0].Notes[0].Body, "Credential file read") && !threads[0].Notes[0].Resolved
+	})
+	good := p.Commit("refs/heads/feature", gitlabtest.Tree(project(t, "benign-postinstall")))
+	p.Advance(mr, p)
+	fire(p.Push("refs/heads/feature", bad, good))
+	fire(p.MergeRequestHook(mr, "update", bad))
+	concluded(good, "success")
+	eventually(t, "the discussion is resolved", func() (string, bool) {
+		threads := p.Discussions(1)
+		return s.errout.String(), len(threads) == 1 && len(threads[0].Notes) == 1 && threads[0].Notes[0].Resolved
+	})
+	if n := s.count("sandbox.exited", ""); n != 2 {
+		t.Errorf("%d sandboxes, want 2", n)
+	}
+	if all := p.Statuses(base); len(all) != 0 {
+		t.Errorf("a commit that nobody pushed has %+v", all)
+	}
+	s.stop()
+}
