@@ -27,6 +27,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/runs"
 	"github.com/falconer-sec/falconer/pkg/source"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 var userName = regexp.MustCompile(`(?m)^\s+user: (\S+)$`)
@@ -140,7 +141,7 @@ var natsWork = map[string]func(context.Context, *nats.Conn) error{
 		if err != nil {
 			return err
 		}
-		known, err := results.Open(ctx, nc, results.Config{})
+		known, err := results.Open(ctx, nc, results.Config{Guest: true})
 		if err != nil {
 			return err
 		}
@@ -151,7 +152,7 @@ var natsWork = map[string]func(context.Context, *nats.Conn) error{
 		return err
 	},
 	"reporter": func(ctx context.Context, nc *nats.Conn) error {
-		known, err := results.Open(ctx, nc, results.Config{})
+		known, err := results.Open(ctx, nc, results.Config{Guest: true})
 		if err != nil {
 			return err
 		}
@@ -162,7 +163,7 @@ var natsWork = map[string]func(context.Context, *nats.Conn) error{
 		return errors.Join(err, bucket(ctx, nc, "merge-requests"))
 	},
 	"runner": func(ctx context.Context, nc *nats.Conn) error {
-		published, err := results.Open(ctx, nc, results.Config{})
+		published, err := results.Open(ctx, nc, results.Config{Guest: true})
 		if err != nil {
 			return err
 		}
@@ -183,17 +184,17 @@ var natsWork = map[string]func(context.Context, *nats.Conn) error{
 		return errors.Join(err, readSource(ctx, nc))
 	},
 	"jobwatch": func(ctx context.Context, nc *nats.Conn) error {
-		_, err := runs.Open(ctx, nc)
+		_, err := runs.Open(ctx, nc, stream.Guest())
 		return errors.Join(err, bucket(ctx, nc, "runs"))
 	},
 	"registry": func(ctx context.Context, nc *nats.Conn) error {
-		_, err1 := runs.Open(ctx, nc)
+		_, err1 := runs.Open(ctx, nc, stream.Guest())
 		_, err2 := fetches.Open(ctx, nc)
 		_, err3 := depot.OpenMarks(ctx, nc)
 		return errors.Join(err1, err2, err3, bucket(ctx, nc, "fetches"), bucket(ctx, nc, "tickets"), readSource(ctx, nc))
 	},
 	"sensor": func(ctx context.Context, nc *nats.Conn) error {
-		_, err := runs.Open(ctx, nc)
+		_, err := runs.Open(ctx, nc, stream.Guest())
 		return errors.Join(err, readSource(ctx, nc))
 	},
 	"falcogate": func(ctx context.Context, nc *nats.Conn) error {
@@ -208,7 +209,7 @@ var natsWork = map[string]func(context.Context, *nats.Conn) error{
 		return announce(ctx, store)
 	},
 	"correlator": func(ctx context.Context, nc *nats.Conn) error {
-		store, err := alerts.Open(ctx, nc, alerts.Config{})
+		store, err := alerts.Open(ctx, nc, alerts.Config{Guest: true})
 		if err != nil {
 			return err
 		}
@@ -224,7 +225,7 @@ var natsWork = map[string]func(context.Context, *nats.Conn) error{
 		if err != nil {
 			return err
 		}
-		_, err = runs.Open(ctx, nc)
+		_, err = runs.Open(ctx, nc, stream.Guest())
 		return errors.Join(err, correlateStates(ctx, states), publish(ctx, published))
 	},
 	"deadletter": func(ctx context.Context, nc *nats.Conn) error {
@@ -239,7 +240,7 @@ var natsWork = map[string]func(context.Context, *nats.Conn) error{
 		if err != nil {
 			return err
 		}
-		if _, err := planner.Open(ctx, nc, ""); err != nil {
+		if _, err := planner.Open(ctx, nc, "", stream.Guest()); err != nil {
 			return err
 		}
 		scans, err := ledger.Open(ctx, js, ledger.Config{Keep: time.Hour})
@@ -249,14 +250,14 @@ var natsWork = map[string]func(context.Context, *nats.Conn) error{
 		if _, _, err := scans.List(ctx, 0, 10); err != nil {
 			return err
 		}
-		published, err := results.Open(ctx, nc, results.Config{})
+		published, err := results.Open(ctx, nc, results.Config{Guest: true})
 		if err != nil {
 			return err
 		}
 		if _, err := published.Get(ctx, scanID); err != nil && !errors.Is(err, results.ErrNotFound) {
 			return err
 		}
-		letters, err := deadletter.New(ctx, nc)
+		letters, err := deadletter.New(ctx, nc, stream.Guest())
 		if err != nil {
 			return err
 		}
@@ -270,7 +271,7 @@ func readSource(ctx context.Context, nc *nats.Conn) error {
 	if err != nil {
 		return err
 	}
-	s, err := source.OpenStore(ctx, js, source.StoreConfig{TTL: source.Keep})
+	s, err := source.OpenStore(ctx, js, source.StoreConfig{TTL: source.Keep, Guest: true})
 	if err != nil {
 		return err
 	}
@@ -310,12 +311,12 @@ func bucket(ctx context.Context, nc *nats.Conn, name string) error {
 func TestNoUserMayDoAnothersWork(t *testing.T) {
 	ns := startNATS(t, "base/nats/nats.conf")
 	correlator, _ := as(t, ns, "correlator")
-	store, err := alerts.Open(t.Context(), correlator, alerts.Config{})
+	store, err := alerts.Open(t.Context(), correlator, alerts.Config{Guest: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	const direct, drop = "$JS.API.DIRECT.GET.", "$JS.API.STREAM.DELETE."
+	const direct, drop, change = "$JS.API.DIRECT.GET.", "$JS.API.STREAM.DELETE.", "$JS.API.STREAM.UPDATE."
 	tests := map[string]struct{ user, publish, subscribe string }{
 		"planner reads alerts":                       {user: "planner", publish: direct + "ALERTS"},
 		"planner writes alerts":                      {user: "planner", publish: "alerts.scan.x.y"},
@@ -335,6 +336,11 @@ func TestNoUserMayDoAnothersWork(t *testing.T) {
 		"correlator deletes the alerts":              {user: "correlator", publish: drop + "ALERTS"},
 		"falcogate deletes the alerts":               {user: "falcogate", publish: drop + "ALERTS"},
 		"falcogate reads the alerts to a stranger":   {user: "falcogate", publish: "$JS.API.STREAM.SNAPSHOT.ALERTS"},
+		"correlator changes the alerts' stream":      {user: "correlator", publish: change + "ALERTS"},
+		"planner changes the results' stream":        {user: "planner", publish: change + "KV_results"},
+		"registry changes the sources' stream":       {user: "registry", publish: change + "OBJ_sources"},
+		"sensor changes the runs' stream":            {user: "sensor", publish: change + "KV_runs"},
+		"api changes the dead letters' stream":       {user: "api", publish: change + "DEADLETTERS"},
 		"api hears answers to the planner":           {user: "api", subscribe: "_INBOX_planner.>"},
 		"api hears everything":                       {user: "api", subscribe: ">"},
 		"api hears alerts":                           {user: "api", subscribe: "alerts.>"},

@@ -22,6 +22,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/secret"
 	"github.com/falconer-sec/falconer/pkg/serve"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // Name is the function's name: its Knative Service and its event source.
@@ -79,19 +80,19 @@ func open(d serve.Deps) (s stores, err error) {
 	}
 	g, ctx := errgroup.WithContext(d.Context)
 	g.Go(func() (err error) {
-		s.planner, err = planner.Open(ctx, d.NATS, d.Env("FALCONER_RULES_DIR"))
+		s.planner, err = planner.Open(ctx, d.NATS, d.Env("FALCONER_RULES_DIR"), stream.Replicas(d.Replicas), stream.Guest())
 		return err
 	})
 	g.Go(func() (err error) {
-		s.scans, err = ledger.Open(ctx, js, ledger.Config{Keep: Keep})
+		s.scans, err = ledger.Open(ctx, js, ledger.Config{Keep: Keep, Replicas: d.Replicas})
 		return err
 	})
 	g.Go(func() (err error) {
-		s.results, err = results.Open(ctx, d.NATS, results.Config{})
+		s.results, err = results.Open(ctx, d.NATS, results.Config{Replicas: d.Replicas, Guest: true})
 		return err
 	})
 	g.Go(func() (err error) {
-		s.letters, err = deadletter.New(ctx, d.NATS)
+		s.letters, err = deadletter.New(ctx, d.NATS, stream.Replicas(d.Replicas), stream.Guest())
 		return err
 	})
 	err = g.Wait()

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strconv"
 
+	ce "github.com/cloudevents/sdk-go/v2/event"
+
 	"github.com/falconer-sec/falconer/pkg/alerts"
 	"github.com/falconer-sec/falconer/pkg/correlate"
 	"github.com/falconer-sec/falconer/pkg/event"
@@ -94,55 +96,52 @@ var errFull = errors.New("the fold is full")
 
 // conclude brings the published result up to date with what is known: it
 // stores a result or an amendment if there is anything new, and emits what was
-// not emitted yet. The caller holds the scan's lock.
-func (c *Correlator) conclude(ctx context.Context, id scan.ID) error {
+// not emitted yet. The caller holds the scan's lock. again is a request to be
+// emitted once the lock is released, nil for none: a broker may hand it to the
+// runner, and what the runner emits to this function, before it answers.
+func (c *Correlator) conclude(ctx context.Context, id scan.ID) (again *ce.Event, err error) {
 	for range attempts {
-		err := c.concludeOnce(ctx, id)
+		again, err := c.concludeOnce(ctx, id)
 		if !errors.Is(err, results.ErrConflict) {
-			return err
+			return again, err
 		}
 		c.folds.drop(id) // another process is at it too
 	}
-	return fault.New("correlator: scan "+string(id), fault.Transient, results.ErrConflict)
+	return nil, fault.New("correlator: scan "+string(id), fault.Transient, results.ErrConflict)
 }
 
-func (c *Correlator) concludeOnce(ctx context.Context, id scan.ID) error {
+func (c *Correlator) concludeOnce(ctx context.Context, id scan.ID) (again *ce.Event, err error) {
 	s, _, err := c.d.States.Load(ctx, id)
 	if err != nil || !s.Ended() {
-		return err
+		return nil, err
 	}
 	prev, err := c.previous(ctx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if prev != nil && s.Announced < prev.Revision { // a crash came between Put and Emit
-		if err = c.repeat(ctx, s, *prev); err != nil {
-			return err
-		}
 		if s, err = c.announce(ctx, s.Traceparent, *prev, 0); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	f, over, err := c.gather(ctx, s, prev)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	next := correlate.Conclude(s, f, over, prev)
 	if prev != nil && !correlate.Changed(*prev, next) {
 		f.Cover()
-		return nil
+		return c.again(s, *prev)
 	}
 	if err := c.d.Results.Put(ctx, next); err != nil {
-		return err
+		return nil, err
 	}
 	c.count.result(prev, next)
-	if err := c.repeat(ctx, s, next); err != nil {
-		return err
+	if s, err = c.announce(ctx, s.Traceparent, next, f.Last()); err != nil {
+		return nil, err
 	}
-	if _, err = c.announce(ctx, s.Traceparent, next, f.Last()); err == nil {
-		f.Cover()
-	}
-	return err
+	f.Cover()
+	return c.again(s, next)
 }
 
 // previous returns the stored result, nil if there is none.
@@ -204,27 +203,37 @@ func (c *Correlator) announce(ctx context.Context, traceparent string, r finding
 	})
 }
 
-// repeat requests a scan once more whose sensor did not watch it to its end. It
-// comes before the result is announced: what was announced was requested again.
-func (c *Correlator) repeat(ctx context.Context, s correlate.State, r finding.Result) error {
+// again makes the request that runs a scan once more whose sensor did not watch
+// it to its end, nil for any other. The same result makes the same request,
+// its time included: that is how the runner knows it from another.
+func (c *Correlator) again(s correlate.State, r finding.Result) (*ce.Event, error) {
 	if !s.Repeats(r) {
-		return nil
+		return nil, nil
 	}
 	e, err := event.New(event.ScanRequested, event.Source(Name), string(s.ScanID), event.ID(event.ScanRequested, string(s.ScanID), "again"),
-		c.d.Now().UTC(), s.Exited.Request)
+		r.Finished.UTC(), s.Exited.Request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	e.SetExtension(event.ExtScanID, string(s.ScanID))
 	if s.Traceparent != "" {
 		e.SetExtension(event.ExtTraceparent, s.Traceparent)
 	}
-	if err := c.d.Emit.Emit(ctx, e); err != nil {
+	return &e, nil
+}
+
+// repeat emits what again made, if anything, and remembers that it did. The
+// caller holds no lock.
+func (c *Correlator) repeat(ctx context.Context, id scan.ID, again *ce.Event) error {
+	if again == nil {
+		return nil
+	}
+	if err := c.d.Emit.Emit(ctx, *again); err != nil {
 		return err
 	}
-	c.d.Log.Warn("a scan was not watched to its end, and is requested again", "scan_id", s.ScanID)
+	c.d.Log.Warn("a scan was not watched to its end, and is requested again", "scan_id", id)
 	c.count.again.Inc()
-	_, err = c.change(ctx, s.ScanID, func(s correlate.State) (correlate.State, bool) {
+	_, err := c.change(ctx, id, func(s correlate.State) (correlate.State, bool) {
 		if !s.Again.IsZero() {
 			return s, false
 		}

@@ -200,21 +200,30 @@ func data[T any](e ce.Event) (*T, error) {
 
 // scan takes in what was heard of one scan and does what follows from it.
 func (c *Correlator) scan(ctx context.Context, id scan.ID, in correlate.Input) error {
-	unlock, err := c.busy.lock(ctx, string(id))
+	again, err := c.take(ctx, id, in)
 	if err != nil {
 		return err
+	}
+	return c.repeat(ctx, id, again)
+}
+
+// take is scan under the scan's lock. See conclude for again.
+func (c *Correlator) take(ctx context.Context, id scan.ID, in correlate.Input) (again *ce.Event, err error) {
+	unlock, err := c.busy.lock(ctx, string(id))
+	if err != nil {
+		return nil, err
 	}
 	defer unlock()
 	if f, ok := c.folds.get(id); ok && in.Alerts != nil && in.Alerts.Last <= f.Covered() {
-		return nil // a conclusion went ahead of the announcement
+		return nil, nil // a conclusion went ahead of the announcement
 	}
 	s, err := c.change(ctx, id, func(s correlate.State) (correlate.State, bool) { return s.Apply(in, c.d.Now()) })
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if in.Alerts != nil {
 		if err := c.join(ctx, s, in.Alerts); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	switch {
@@ -224,15 +233,15 @@ func (c *Correlator) scan(ctx context.Context, id scan.ID, in correlate.Input) e
 			wait = c.d.AmendAfter // more are likely on their way: one amendment for all
 		}
 		if err := pause(ctx, wait); err != nil {
-			return err
+			return nil, err
 		}
 		return c.conclude(ctx, id)
 	case s.Rejected != "":
-		return c.refuse(ctx, id)
+		return nil, c.refuse(ctx, id)
 	case !s.Orphaned.IsZero() && !s.Known():
-		return c.orphan(ctx, id)
+		return nil, c.orphan(ctx, id)
 	}
-	return nil
+	return nil, nil
 }
 
 // change applies fn to a scan's state until nobody else changed it meanwhile.
@@ -294,37 +303,46 @@ func (c *Correlator) Sweep(ctx context.Context, now time.Time) error {
 }
 
 func (c *Correlator) expire(ctx context.Context, id scan.ID, now time.Time) error {
-	unlock, err := c.busy.lock(ctx, string(id))
+	again, err := c.end(ctx, id, now)
 	if err != nil {
 		return err
+	}
+	return c.repeat(ctx, id, again)
+}
+
+// end is expire under the scan's lock. See conclude for again.
+func (c *Correlator) end(ctx context.Context, id scan.ID, now time.Time) (again *ce.Event, err error) {
+	unlock, err := c.busy.lock(ctx, string(id))
+	if err != nil {
+		return nil, err
 	}
 	defer unlock()
 	s, version, err := c.d.States.Load(ctx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	next, what := s.Expire(c.d.Grace, now)
 	switch what {
 	case correlate.Orphan:
 		if err := c.orphan(ctx, id); err != nil {
-			return err
+			return nil, err
 		}
 		_, err := c.change(ctx, id, func(s correlate.State) (correlate.State, bool) {
 			next, what := s.Expire(c.d.Grace, now)
 			return next, what == correlate.Orphan
 		})
-		return err
+		return nil, err
 	case correlate.Lose, correlate.Finish:
 		c.d.Log.Warn("a scan did not report its end", "scan_id", id, "lost", what == correlate.Lose)
 		if err := c.d.States.Save(ctx, next, version, next.Due(c.d.Grace)); err != nil {
-			return err
+			return nil, err
 		}
 		if what == correlate.Lose {
 			c.count.lost.Inc()
 		}
 		return c.conclude(ctx, id)
 	default: // only the due time was stale
-		return c.d.States.Save(ctx, s, version, s.Due(c.d.Grace))
+		return nil, c.d.States.Save(ctx, s, version, s.Due(c.d.Grace))
 	}
 }
 

@@ -32,7 +32,7 @@ func (c *Correlator) other(ctx context.Context, filter string) error {
 		return err
 	}
 	for subject := range totals {
-		n, last, err := c.report(ctx, subject)
+		n, last, err := c.report(ctx, "", subject)
 		if err != nil {
 			return err
 		}
@@ -56,7 +56,7 @@ func (c *Correlator) orphan(ctx context.Context, id scan.ID) error {
 	}
 	var total int64
 	for subject := range totals {
-		n, _, err := c.report(ctx, subject)
+		n, _, err := c.report(ctx, id, subject)
 		if err != nil {
 			return err
 		}
@@ -97,16 +97,16 @@ func (c *Correlator) refuse(ctx context.Context, id scan.ID) error {
 }
 
 // report emits a runtime.alert for each alert of a subject whose content was
-// not reported before. It returns how many entries the subject holds and the
-// last one's sequence.
-func (c *Correlator) report(ctx context.Context, subject string) (n int64, last uint64, err error) {
+// not reported before; id is of the scan they name, if they name one. It returns
+// how many entries the subject holds and the last one's sequence.
+func (c *Correlator) report(ctx context.Context, id scan.ID, subject string) (n int64, last uint64, err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(emitters)
 	seen := map[string]bool{} // this time around; bounded by the store's limit per subject
 	err = c.d.Alerts.Read(gctx, subject, 1, func(e alerts.Entry) error {
 		n, last = n+1, e.Seq
 		if e.Err != nil {
-			c.d.Log.Error("a stored alert can't be read", "seq", e.Seq, "error", e.Err)
+			c.d.Log.Error("a stored alert can't be read", "scan_id", id, "subject", subject, "seq", e.Seq, "error", e.Err)
 			return nil
 		}
 		if !seen[e.Digest] {

@@ -28,15 +28,15 @@ func Service(d serve.Deps) (function.Handler, error) {
 			return nil, fault.New("correlator: FALCONER_CORRELATOR_SETTLE", fault.Permanent, err)
 		}
 	}
-	store, err := alerts.Open(d.Context, d.NATS, alerts.Config{Log: d.Log})
+	store, err := alerts.Open(d.Context, d.NATS, alerts.Config{Replicas: d.Replicas, Guest: true, Log: d.Log})
 	if err != nil {
 		return nil, err
 	}
-	states, err := kv.Open(d.Context, d.NATS, kv.Config{})
+	states, err := kv.Open(d.Context, d.NATS, kv.Config{Replicas: d.Replicas})
 	if err != nil {
 		return nil, err
 	}
-	published, err := results.Open(d.Context, d.NATS, results.Config{})
+	published, err := results.Open(d.Context, d.NATS, results.Config{Replicas: d.Replicas})
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // The extensions that the brokers put on dead letters: Knative's three, and the
@@ -78,7 +79,7 @@ type Store struct {
 var _ function.Handler = (*Store)(nil)
 
 // New opens the store, creating its stream where there is none.
-func New(ctx context.Context, nc *nats.Conn) (*Store, error) {
+func New(ctx context.Context, nc *nats.Conn, opts ...stream.Option) (*Store, error) {
 	if nc == nil {
 		return nil, fault.Errorf(fault.Permanent, "deadletter: no NATS connection (is NATS_URL set?)")
 	}
@@ -86,15 +87,15 @@ func New(ctx context.Context, nc *nats.Conn) (*Store, error) {
 	if err != nil {
 		return nil, fault.New("deadletter: open JetStream", fault.Permanent, err)
 	}
-	stream, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	kept, err := stream.Open(ctx, js, jetstream.StreamConfig{
 		Name: streamName, Description: "Events that no subscriber could handle",
 		Subjects: []string{prefix + "*"}, Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew,
 		MaxBytes: maxBytes, MaxMsgsPerSubject: 1, AllowDirect: true,
-	})
+	}, stream.On(opts))
 	if err != nil {
 		return nil, fault.New("deadletter: open stream", fault.Transient, err)
 	}
-	return &Store{js: js, stream: stream}, nil
+	return &Store{js: js, stream: kept}, nil
 }
 
 // Handle stores the event as a letter. It never replies. Errors are

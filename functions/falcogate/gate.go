@@ -101,12 +101,9 @@ func New(s Store, c Config, reg prometheus.Registerer) (*Gate, error) {
 // Handle stores the alert in one CloudEvent. It replies with nothing.
 func (g *Gate) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 	g.count.received.Inc()
-	if err := checkSender(e.Type(), e.Source()); err != nil {
-		return nil, g.reject(err)
-	}
-	it, err := item(e.Data())
+	it, err := text{raw: e.Data(), event: &sender{e.Type(), e.Source()}}.item()
 	if err != nil {
-		return nil, g.reject(refused("malformed", err))
+		return nil, g.reject(err)
 	}
 	return nil, g.put(function.WithTraceparent(ctx, event.Extension(e, event.ExtTraceparent)), []alerts.Item{it})
 }
@@ -149,13 +146,18 @@ func sensorItem(raw []byte) (alerts.Item, error) {
 	return alerts.Item{Alert: a, Raw: raw}, err
 }
 
-// checkSender accepts the type and the sources that Falcosidekick uses.
-func checkSender(typ, source string) error {
-	if typ != event.FalcoRuleOutput {
-		return refused("type", fault.Errorf(fault.Invalid, "event type %.80q is not %s", typ, event.FalcoRuleOutput))
+// sender is what a CloudEvent says of itself.
+type sender struct{ typ, source string }
+
+// check accepts the type and the sources that Falcosidekick uses. Its versions
+// 2.25 and 2.26 send Falco's own source ("syscall", a plugin's name) in place of
+// theirs: the alert then says the same.
+func (s sender) check(a falco.Alert) error {
+	if s.typ != event.FalcoRuleOutput {
+		return refused("type", fault.Errorf(fault.Invalid, "event type %.80q is not %s", s.typ, event.FalcoRuleOutput))
 	}
-	if source != "https://falco.org" && source != "falco.org" {
-		return refused("source", fault.Errorf(fault.Invalid, "event source %.80q is not https://falco.org", source))
+	if s.source != "https://falco.org" && s.source != "falco.org" && (s.source == "" || s.source != a.Source) {
+		return refused("source", fault.Errorf(fault.Invalid, "event source %.80q is neither https://falco.org nor the alert's", s.source))
 	}
 	return nil
 }

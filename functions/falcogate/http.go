@@ -47,7 +47,7 @@ func (g *Gate) serve(w http.ResponseWriter, r *http.Request) error {
 		g.count.received.Inc()
 		return g.reject(err)
 	}
-	texts, err := split(format, body)
+	texts, err := split(format, body, r.Header)
 	if err != nil {
 		g.count.received.Inc()
 		return g.reject(err)
@@ -115,7 +115,7 @@ func (g *Gate) admit(r *http.Request) (format, error) {
 	if v := r.Header.Get("Ce-Specversion"); v != "1.0" {
 		return 0, refused("specversion", fault.Errorf(fault.Invalid, "CloudEvents version %.16q is not 1.0", v))
 	}
-	return f, checkSender(r.Header.Get("Ce-Type"), r.Header.Get("Ce-Source"))
+	return f, nil
 }
 
 // IsCloudEvent reports whether a request is a CloudEvent, by its headers. No
@@ -172,15 +172,16 @@ func read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 // text is one alert's JSON, inside an envelope or not.
 type text struct {
 	raw      []byte
-	envelope bool // a structured CloudEvent
-	sensor   bool // our own sensor's
+	event    *sender // of a binary CloudEvent
+	envelope bool    // a structured CloudEvent
+	sensor   bool    // our own sensor's
 }
 
 // split divides a body into alerts without looking into them.
-func split(f format, body []byte) ([]text, error) {
+func split(f format, body []byte, h http.Header) ([]text, error) {
 	switch f {
 	case binary:
-		return []text{{raw: body}}, nil
+		return []text{{raw: body, event: &sender{h.Get("Ce-Type"), h.Get("Ce-Source")}}}, nil
 	case structured:
 		return []text{{raw: body, envelope: true}}, nil
 	}
@@ -233,7 +234,7 @@ type envelope struct {
 }
 
 func (t text) item() (alerts.Item, error) {
-	raw := t.raw
+	raw, from := t.raw, t.event
 	if t.envelope {
 		var e envelope
 		if err := json.Unmarshal(raw, &e); err != nil {
@@ -242,9 +243,7 @@ func (t text) item() (alerts.Item, error) {
 		if e.SpecVersion != "1.0" {
 			return alerts.Item{}, refused("specversion", fault.Errorf(fault.Invalid, "CloudEvents version %.16q is not 1.0", e.SpecVersion))
 		}
-		if err := checkSender(e.Type, e.Source); err != nil {
-			return alerts.Item{}, err
-		}
+		from = &sender{e.Type, e.Source}
 		if raw = e.Data; len(raw) == 0 {
 			raw = e.Base64
 		}
@@ -254,6 +253,11 @@ func (t text) item() (alerts.Item, error) {
 		decode = sensorItem
 	}
 	it, err := decode(raw)
+	if from != nil { // what comes from elsewhere is told so, whether or not it reads as an alert
+		if err := from.check(it.Alert); err != nil {
+			return it, err
+		}
+	}
 	switch {
 	case err == nil:
 		return it, nil

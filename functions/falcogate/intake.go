@@ -12,6 +12,7 @@ import (
 
 	"github.com/falconer-sec/falconer/pkg/alerts"
 	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // Defaults of IntakeConfig.
@@ -59,9 +60,6 @@ func NewIntake(ctx context.Context, nc *nats.Conn, c IntakeConfig, g *Gate, reg 
 	if c.Stream == "" {
 		c.Stream = DefaultIntakeStream
 	}
-	if c.Replicas == 0 {
-		c.Replicas = 1
-	}
 	if c.MaxBytes <= 0 {
 		c.MaxBytes = DefaultIntakeMaxBytes
 	}
@@ -73,14 +71,14 @@ func NewIntake(ctx context.Context, nc *nats.Conn, c IntakeConfig, g *Gate, reg 
 		return nil, fault.New("falcogate: open JetStream", fault.Permanent, err)
 	}
 	// Full, it keeps what it has: how an attack begins tells more than how it goes on.
-	stream, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	captured, err := stream.Open(ctx, js, jetstream.StreamConfig{
 		Name: c.Stream, Subjects: []string{c.Subject}, Description: "Alerts as Falcosidekick's NATS output publishes them",
-		Storage: jetstream.FileStorage, Replicas: c.Replicas, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, MaxBytes: c.MaxBytes,
-	})
+		Storage: jetstream.FileStorage, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, MaxBytes: c.MaxBytes,
+	}, stream.Terms{Replicas: c.Replicas})
 	if err != nil {
-		return nil, intakeError("open stream "+c.Stream, err)
+		return nil, fault.New("falcogate", fault.KindOf(err), err)
 	}
-	consumer, err := stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+	consumer, err := captured.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable: Name, AckPolicy: jetstream.AckExplicitPolicy, AckWait: c.AckWait, MaxDeliver: -1, MaxAckPending: 8 * intakeBatch,
 	})
 	if err != nil {

@@ -28,6 +28,7 @@ const TLSPort = "8443"
 //	                                 clients with a certificate of this CA; needs FALCONER_FALCO_TLS_CERT_FILE
 //	                                 and FALCONER_FALCO_TLS_KEY_FILE
 //	FALCONER_FALCO_NATS_SUBJECT      subject that Falcosidekick's NATS output publishes on, e.g. "falco.>"
+//	FALCONER_SANDBOX_NAMESPACE       where scans run, by default falconer-sandbox: what other namespaces' pods do is no scan's
 //
 // and needs NATS_URL and K_SINK. With a client CA and no token, only the TLS
 // port is open to webhooks.
@@ -47,7 +48,7 @@ func Service(d serve.Deps) (function.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := alerts.Open(d.Context, d.NATS, alerts.Config{Log: d.Log})
+	store, err := alerts.Open(d.Context, d.NATS, alerts.Config{Namespace: d.Env("FALCONER_SANDBOX_NAMESPACE"), Replicas: d.Replicas, Log: d.Log})
 	if err != nil {
 		return nil, err
 	}

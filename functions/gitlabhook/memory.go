@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // remembered is for how long a signed webhook must not come again: as long as
@@ -35,13 +36,13 @@ type SharedMemory struct{ kv jetstream.KeyValue }
 var _ Memory = SharedMemory{}
 
 // OpenMemory creates the bucket "webhooks", or takes it as it is.
-func OpenMemory(ctx context.Context, nc *nats.Conn) (SharedMemory, error) {
+func OpenMemory(ctx context.Context, nc *nats.Conn, opts ...stream.Option) (SharedMemory, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return SharedMemory{}, fault.New("gitlabhook: open JetStream", fault.Permanent, err)
 	}
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: "webhooks", Description: "signed webhooks that were taken", TTL: remembered, Storage: jetstream.FileStorage})
+	kv, err := stream.KeyValue(ctx, js, jetstream.KeyValueConfig{
+		Bucket: "webhooks", Description: "signed webhooks that were taken", TTL: remembered, Storage: jetstream.FileStorage}, stream.On(opts))
 	return SharedMemory{kv}, fault.New("gitlabhook: open memory", fault.Transient, err)
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/secret"
 	"github.com/falconer-sec/falconer/pkg/serve"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // Names of the environment variables with the accepted tokens and signing keys;
@@ -36,7 +37,7 @@ func Service(d serve.Deps) (http.Handler, error) {
 	c.Emitter, c.Now, c.Log, c.Count = d.Emitter, time.Now, d.Log, Counter(d.Metrics)
 	c.Memory = NewLocalMemory(time.Now)
 	if d.NATS != nil && len(c.Keys) > 0 {
-		if c.Memory, err = OpenMemory(d.Context, d.NATS); err != nil {
+		if c.Memory, err = OpenMemory(d.Context, d.NATS, stream.Replicas(d.Replicas)); err != nil {
 			return nil, err
 		}
 	}

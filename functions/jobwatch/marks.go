@@ -13,6 +13,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/runs"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // Bucket is the name of the key-value bucket of JetStreamMarks.
@@ -38,14 +39,14 @@ func MarkKey(id scan.ID, attempt int) string { return fmt.Sprintf("%s.%d", id, a
 type JetStreamMarks struct{ kv jetstream.KeyValue }
 
 // OpenMarks creates the bucket, or takes it as it is.
-func OpenMarks(ctx context.Context, nc *nats.Conn) (*JetStreamMarks, error) {
+func OpenMarks(ctx context.Context, nc *nats.Conn, opts ...stream.Option) (*JetStreamMarks, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fault.New("jobwatch: open marks", fault.Permanent, err)
 	}
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+	kv, err := stream.KeyValue(ctx, js, jetstream.KeyValueConfig{
 		Bucket: Bucket, Description: "attempts whose end was told", History: 1, TTL: marksKept, Storage: jetstream.FileStorage,
-	})
+	}, stream.On(opts))
 	return &JetStreamMarks{kv}, fault.New("jobwatch: open marks", fault.Transient, err)
 }
 

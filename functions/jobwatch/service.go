@@ -8,6 +8,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/registry/fetches"
 	"github.com/falconer-sec/falconer/pkg/runs"
 	"github.com/falconer-sec/falconer/pkg/serve"
+	"github.com/falconer-sec/falconer/pkg/stream"
 	"github.com/falconer-sec/falconer/pkg/ticket"
 )
 
@@ -41,11 +42,11 @@ func Service(d serve.Deps) (function.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	records, err := runs.Open(d.Context, d.NATS)
+	records, err := runs.Open(d.Context, d.NATS, stream.Replicas(d.Replicas), stream.Guest())
 	if err != nil {
 		return nil, err
 	}
-	marks, err := OpenMarks(d.Context, d.NATS)
+	marks, err := OpenMarks(d.Context, d.NATS, stream.Replicas(d.Replicas))
 	if err != nil {
 		return nil, err
 	}

@@ -77,6 +77,12 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 	}
 	f.Log.Info("change planned", "type", e.Type(), "project", j.meta.Project, "commit", j.meta.Commit, "scans", len(plan.Requests),
 		"known", len(known), "untouched", plan.Untouched, "rejected", len(plan.Rejected))
+	for _, r := range plan.Requests {
+		f.Log.Info("scan requested", "scan_id", r.ID, "project", r.Project, "commit", r.Commit, "root", r.Root)
+	}
+	for _, r := range known {
+		f.Log.Info("scan is known already", "scan_id", r.ScanID, "project", r.Project, "root", r.Root)
+	}
 	return nil, errors.Join(plan.Announce(ctx, f.Emitter, Name, f.Now(), &e), retell(ctx, known, f.Emitter, f.Now(), e))
 }
 

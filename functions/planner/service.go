@@ -17,6 +17,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/serve"
 	"github.com/falconer-sec/falconer/pkg/source"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // Service makes the planner as a process of its own. It reads
@@ -40,11 +41,11 @@ func Service(d serve.Deps) (function.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := Open(d.Context, d.NATS, d.Env("FALCONER_RULES_DIR"))
+	p, err := Open(d.Context, d.NATS, d.Env("FALCONER_RULES_DIR"), stream.Replicas(d.Replicas))
 	if err != nil {
 		return nil, err
 	}
-	known, err := results.Open(d.Context, d.NATS, results.Config{})
+	known, err := results.Open(d.Context, d.NATS, results.Config{Replicas: d.Replicas, Guest: true})
 	if err != nil {
 		return nil, err
 	}
@@ -73,11 +74,12 @@ func comparer(forge *gitlab.Client) Comparer {
 
 // Open makes a Planner of every package manager there is, on JetStream. rules is
 // a directory of rules, "" for those shipped.
-func Open(ctx context.Context, nc *nats.Conn, rules string) (Planner, error) {
+func Open(ctx context.Context, nc *nats.Conn, rules string, opts ...stream.Option) (Planner, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return Planner{}, fault.New("planner: open JetStream", fault.Permanent, err)
 	}
+	terms := stream.On(opts)
 	p := Planner{Managers: []ecosystem.Manager{npm.Manager{}}}
 	g, ctx := errgroup.WithContext(ctx) // either takes milliseconds that a cold start has to wait for
 	g.Go(func() error {
@@ -88,7 +90,7 @@ func Open(ctx context.Context, nc *nats.Conn, rules string) (Planner, error) {
 		return err
 	})
 	g.Go(func() (err error) {
-		p.Store, err = source.OpenStore(ctx, js, source.StoreConfig{TTL: source.Keep})
+		p.Store, err = source.OpenStore(ctx, js, source.StoreConfig{TTL: source.Keep, Replicas: terms.Replicas, Guest: terms.Guest})
 		return err
 	})
 	err = g.Wait()

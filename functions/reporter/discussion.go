@@ -16,6 +16,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/gitlab/markdown"
 	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // claim is how long one reporter may take to open a discussion. It is longer
@@ -56,8 +57,8 @@ var (
 
 // NewDiscussions returns a sink that keeps discussions at GitLab, and remembers
 // them in the JetStream bucket "merge-requests". link is as in NewStatuses.
-func NewDiscussions(ctx context.Context, c *gitlab.Client, nc *nats.Conn, known Results, link string, now func() time.Time) (*Discussions, error) {
-	m, err := openMemory(ctx, nc)
+func NewDiscussions(ctx context.Context, c *gitlab.Client, nc *nats.Conn, known Results, link string, now func() time.Time, opts ...stream.Option) (*Discussions, error) {
+	m, err := openMemory(ctx, nc, opts...)
 	if err != nil {
 		return nil, err
 	}

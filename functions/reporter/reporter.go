@@ -87,7 +87,7 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 			continue
 		}
 		if err != nil {
-			f.log.Error("report refused", "sink", s.Name(), "event", e.ID(), "subject", e.Subject(), "error", err)
+			f.log.Error("report refused", "sink", s.Name(), "event", e.ID(), "subject", e.Subject(), "scan_id", event.Extension(e, event.ExtScanID), "error", err)
 		}
 		f.remember(key, s.Name())
 	}

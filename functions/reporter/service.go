@@ -11,6 +11,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/secret"
 	"github.com/falconer-sec/falconer/pkg/serve"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // webhookTimeout bounds one call of the webhook; it is less than sinkTimeout.
@@ -59,11 +60,11 @@ func Service(d serve.Deps) (function.Handler, error) {
 	}
 	switch {
 	case forge != nil && d.NATS != nil:
-		known, err := results.Open(d.Context, d.NATS, results.Config{})
+		known, err := results.Open(d.Context, d.NATS, results.Config{Replicas: d.Replicas, Guest: true})
 		if err != nil {
 			return nil, err
 		}
-		threads, err := NewDiscussions(d.Context, forge, d.NATS, known, link, time.Now)
+		threads, err := NewDiscussions(d.Context, forge, d.NATS, known, link, time.Now, stream.Replicas(d.Replicas))
 		if err != nil {
 			return nil, err
 		}

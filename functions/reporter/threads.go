@@ -15,6 +15,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // threadsKept is how long a merge request is remembered after its last report.
@@ -56,14 +57,14 @@ type baseline struct {
 type memory struct{ kv jetstream.KeyValue }
 
 // openMemory creates the bucket "merge-requests", or takes it as it is.
-func openMemory(ctx context.Context, nc *nats.Conn) (memory, error) {
+func openMemory(ctx context.Context, nc *nats.Conn, opts ...stream.Option) (memory, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return memory{}, fault.New("reporter: open JetStream", fault.Permanent, err)
 	}
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+	kv, err := stream.KeyValue(ctx, js, jetstream.KeyValueConfig{
 		Bucket: "merge-requests", Description: "discussions of merge requests, and what branches are compared with",
-		History: 1, TTL: threadsKept, Storage: jetstream.FileStorage})
+		History: 1, TTL: threadsKept, Storage: jetstream.FileStorage}, stream.On(opts))
 	return memory{kv}, fault.New("reporter: open memory", fault.Transient, err)
 }
 

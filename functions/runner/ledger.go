@@ -14,6 +14,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // Results has the results of scans. Get returns results.ErrNotFound (wrapped)
@@ -39,13 +40,13 @@ type JetStreamLedger struct {
 var _ Ledger = (*JetStreamLedger)(nil)
 
 // OpenLedger creates the bucket, or takes it as it is.
-func OpenLedger(ctx context.Context, nc *nats.Conn, r Results) (*JetStreamLedger, error) {
+func OpenLedger(ctx context.Context, nc *nats.Conn, r Results, opts ...stream.Option) (*JetStreamLedger, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fault.New("runner: open ledger", fault.Permanent, err)
 	}
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: "attempts", Description: "runs of each scan", TTL: attemptsKept, Storage: jetstream.FileStorage})
+	kv, err := stream.KeyValue(ctx, js, jetstream.KeyValueConfig{
+		Bucket: "attempts", Description: "runs of each scan", TTL: attemptsKept, Storage: jetstream.FileStorage}, stream.On(opts))
 	if err != nil {
 		return nil, fault.New("runner: open ledger", fault.Transient, err)
 	}

@@ -58,6 +58,9 @@ type Deps struct {
 	Ledger Ledger
 	// Scripts lists a project's packages with install scripts.
 	Scripts func(ecosystem.Project) []finding.ScriptPackage
+	// Modules returns the manager's own code in one file, for drivers and
+	// managers that take prepared packages. Nil if it loads its files.
+	Modules func(context.Context) ([]byte, error)
 	Limits  sandbox.Limits
 	TempDir string // "" means os.TempDir
 	// Evidence returns the directory that keeps a scan's records, "" for none.

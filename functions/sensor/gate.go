@@ -46,21 +46,21 @@ func (g *Gate) Put(ctx context.Context, id scan.ID, list []falco.Alert) error {
 			return fault.New("sensor: encode an alert of scan "+string(id), fault.Permanent, err)
 		}
 		if body.Len() > 0 && body.Len()+len(raw) > maxRequest {
-			if err := g.send(ctx, &body); err != nil {
+			if err := g.send(ctx, id, &body); err != nil {
 				return err
 			}
 		}
 		body.WriteByte("[,"[min(body.Len(), 1)])
 		body.Write(raw)
 		if i == len(list)-1 {
-			return g.send(ctx, &body)
+			return g.send(ctx, id, &body)
 		}
 	}
 	return nil
 }
 
-// send posts a list until it is stored, and empties it.
-func (g *Gate) send(ctx context.Context, body *bytes.Buffer) error {
+// send posts a list of a scan's alerts until it is stored, and empties it.
+func (g *Gate) send(ctx context.Context, id scan.ID, body *bytes.Buffer) error {
 	body.WriteByte(']')
 	defer body.Reset()
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
@@ -69,7 +69,7 @@ func (g *Gate) send(ctx context.Context, body *bytes.Buffer) error {
 			return err
 		}
 		if ctx.Err() == nil {
-			g.Log.Warn("alerts wait for the gate", "error", err)
+			g.Log.Warn("alerts wait for the gate", "scan_id", id, "error", err)
 		}
 		select {
 		case <-ctx.Done():

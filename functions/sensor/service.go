@@ -18,6 +18,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/sensor/remote"
 	"github.com/falconer-sec/falconer/pkg/serve"
 	"github.com/falconer-sec/falconer/pkg/source"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // DefaultSocket is where the sandboxes of the gVisor runtime class connect.
@@ -100,11 +101,11 @@ func stored(d serve.Deps) (*Stored, error) {
 	if err != nil {
 		return nil, fault.New("sensor: open JetStream", fault.Permanent, err)
 	}
-	sources, err := source.OpenStore(d.Context, js, source.StoreConfig{TTL: source.Keep})
+	sources, err := source.OpenStore(d.Context, js, source.StoreConfig{TTL: source.Keep, Replicas: d.Replicas, Guest: true})
 	if err != nil {
 		return nil, err
 	}
-	records, err := runs.Open(d.Context, d.NATS)
+	records, err := runs.Open(d.Context, d.NATS, stream.Replicas(d.Replicas), stream.Guest())
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,6 @@ package alerts
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -31,6 +30,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/falco"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // Defaults of Config.
@@ -48,7 +48,9 @@ const FlushEvery = 250 * time.Millisecond
 // Config configures a Store. Zero values mean the defaults above.
 type Config struct {
 	Stream     string        // stream name; "" means "ALERTS"
+	Namespace  string        // where scans run in a cluster; "" means falco.SandboxNamespace
 	Replicas   int           // of the stream in a cluster; 0 means 1
+	Guest      bool          // it is another function's store: take it as it is
 	MaxPerRule int64         // alerts kept per scan and rule
 	MaxBytes   int64         // disk the stream may use; Put fails beyond it
 	MaxAge     time.Duration // alerts older than this are dropped
@@ -119,37 +121,29 @@ func Open(ctx context.Context, nc *nats.Conn, c Config) (*Store, error) {
 	if err != nil {
 		return nil, fault.New("alerts: open", fault.Permanent, err)
 	}
-	stream, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	terms := stream.Terms{Replicas: c.Replicas, Guest: c.Guest}
+	kept, err := stream.Open(ctx, js, jetstream.StreamConfig{
 		Name: c.Stream, Subjects: []string{subjectAll}, Description: "Falco alerts, by scan and rule",
-		Storage: jetstream.FileStorage, Replicas: c.Replicas, AllowDirect: true,
+		Storage: jetstream.FileStorage, AllowDirect: true,
 		Discard: jetstream.DiscardNew, DiscardNewPerSubject: true, MaxMsgsPerSubject: c.MaxPerRule,
 		MaxBytes: c.MaxBytes, MaxAge: c.MaxAge, Duplicates: c.Window,
-	})
+	}, terms)
 	if err != nil {
-		return nil, opened(c.Stream, err)
+		return nil, fault.New("alerts", fault.KindOf(err), err)
 	}
-	counters, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	counters, err := stream.Open(ctx, js, jetstream.StreamConfig{
 		Name: c.Stream + "-CAPPED", Subjects: []string{cappedAll}, Description: "counts of alerts over the limit",
-		Storage: jetstream.FileStorage, Replicas: c.Replicas, AllowDirect: true,
+		Storage: jetstream.FileStorage, AllowDirect: true,
 		AllowMsgCounter: true, MaxMsgsPerSubject: 1, MaxAge: c.MaxAge,
-	})
+	}, terms)
 	if err != nil {
-		return nil, opened(c.Stream+"-CAPPED", err)
+		return nil, fault.New("alerts", fault.KindOf(err), err)
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Store{cfg: c, nc: nc, js: js, stream: stream, room: semaphore.NewWeighted(c.InFlight), stop: stop}
+	s := &Store{cfg: c, nc: nc, js: js, stream: kept, room: semaphore.NewWeighted(c.InFlight), stop: stop}
 	s.capped = newCapper(js, counters, c.Log)
 	s.done.Go(func() { s.capped.run(running) })
 	return s, nil
-}
-
-func opened(stream string, err error) error {
-	kind := fault.Transient
-	var api *jetstream.APIError
-	if errors.As(err, &api) && api.Code < 500 {
-		kind = fault.Permanent
-	}
-	return fault.New("alerts: open stream "+stream, kind, err)
 }
 
 func (c Config) withDefaults() Config {
@@ -167,8 +161,8 @@ func (c Config) withDefaults() Config {
 	if c.Stream == "" {
 		c.Stream = "ALERTS"
 	}
-	if c.Replicas == 0 {
-		c.Replicas = 1
+	if c.Namespace == "" {
+		c.Namespace = falco.SandboxNamespace
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -251,7 +251,7 @@ func TestOtherSubjectsCannotEscape(t *testing.T) {
 	for _, name := range []string{">", "*", "a.b", "a b", "", "Ä", "x\r\ny", "_"} {
 		a := alert("", "r", 1)
 		a.Fields["k8s.ns.name"], a.Fields["k8s.pod.name"] = name, name
-		s := subjectOf(a, "")
+		s := subjectOf(a, "", falco.SandboxNamespace)
 		if n := len(splitTokens(s)); n != 5 {
 			t.Errorf("name %q makes subject %q of %d tokens", name, s, n)
 		}

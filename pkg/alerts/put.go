@@ -64,7 +64,7 @@ func (s *Store) portion(ctx context.Context, items []Item, outcomes []Outcome) {
 	var size int64
 	traceparent := function.TraceparentOf(ctx)
 	for i, it := range items {
-		m, err := message(it, traceparent)
+		m, err := message(it, s.cfg.Namespace, traceparent)
 		if err != nil {
 			outcomes[i].Err = err
 			continue
@@ -140,7 +140,7 @@ func failAll(outcomes []Outcome, err error) {
 const headerTrace = "Traceparent"
 
 // message encodes an item.
-func message(it Item, traceparent string) (*nats.Msg, error) {
+func message(it Item, sandboxes, traceparent string) (*nats.Msg, error) {
 	raw := it.Raw
 	if len(raw) == 0 {
 		var err error
@@ -148,7 +148,7 @@ func message(it Item, traceparent string) (*nats.Msg, error) {
 			return nil, fault.New("alerts: encode alert", fault.Invalid, err)
 		}
 	}
-	subject := subjectOf(it.Alert, it.ScanID)
+	subject := subjectOf(it.Alert, it.ScanID, sandboxes)
 	m := &nats.Msg{
 		Subject: subject, Data: raw,
 		Header: nats.Header{jetstream.MsgIDHeader: []string{messageID(it.Alert.Digest(), subject)}},

@@ -34,10 +34,11 @@ func OtherSubject(namespace, pod string) string {
 	return subjectOther + token(namespace) + "." + token(pod) + ".>"
 }
 
-// subjectOf returns where an alert is stored and whose it is.
-func subjectOf(a falco.Alert, id scan.ID) string {
+// subjectOf returns where an alert is stored and whose it is: of the scan, if the
+// caller knows it, or of the one that the alert names. Scans run in sandboxes.
+func subjectOf(a falco.Alert, id scan.ID, sandboxes string) string {
 	if id == "" {
-		id, _ = a.Scan()
+		id, _ = a.ScanIn(sandboxes)
 	}
 	if id != "" {
 		return subjectScan + string(id) + "." + ruleKey(a.Rule)

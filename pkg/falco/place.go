@@ -16,20 +16,37 @@ const (
 	podPrefix = "falconer-scan-"
 )
 
-// Scan returns the scan that the alert belongs to, and whether it names one.
+// SandboxNamespace is where scans run in a cluster, unless it is set otherwise.
+const SandboxNamespace = "falconer-sandbox"
+
+// Scan is ScanIn of SandboxNamespace.
+func (a Alert) Scan() (scan.ID, bool) { return a.ScanIn(SandboxNamespace) }
+
+// ScanIn returns the scan that the alert belongs to, and whether it names one.
+// namespace is where scans run.
 //
-// Sources are asked in the order of how hard they are to forge: the sensor's
-// own field, the pod's label, the pod's or Job's name, and last the marker in
-// the process environment, which any process can change for its children. A
-// source whose value is not a UUID is passed over.
-func (a Alert) Scan() (scan.ID, bool) {
-	for _, s := range []string{
-		a.Field(FieldScanID),
-		a.Field(podLabel),
-		podScan(a.Field("k8s.pod.name")),
-		podScan(a.Field("k8s.job.name")),
-		a.Field("proc.env[" + MarkerEnv + "]"),
-	} {
+// Sources are asked in the order of how hard they are to forge:
+//
+//   - the sensor's own field, which the gate takes from our sensor only;
+//   - the pod's label, then the pod's or Job's name. Whoever may create a pod
+//     anywhere chooses both: where Falco names a namespace, they count in the
+//     scans' alone, in which nobody but Falconer creates pods;
+//   - the marker in the process environment, which any process can set for its
+//     children: only where Falco names neither pod nor Job (it did not know, or
+//     there is none) and no other namespace. A process in a pod that is known
+//     can't be taken for another scan's by it, nor a scan's for none.
+//
+// A source whose value is not a UUID is passed over.
+func (a Alert) ScanIn(namespace string) (scan.ID, bool) {
+	sources := []string{a.Field(FieldScanID)}
+	ns, pod, job := a.known("k8s.ns.name"), a.known("k8s.pod.name"), a.known("k8s.job.name")
+	if ns == "" || ns == namespace {
+		sources = append(sources, a.Field(podLabel), podScan(pod), podScan(job))
+		if pod == "" && job == "" {
+			sources = append(sources, a.Field("proc.env["+MarkerEnv+"]"))
+		}
+	}
+	for _, s := range sources {
 		if len(s) != 36 {
 			continue
 		}
@@ -38,6 +55,14 @@ func (a Alert) Scan() (scan.ID, bool) {
 		}
 	}
 	return "", false
+}
+
+// known is a field of Falco's own, "" where Falco says that it has no value.
+func (a Alert) known(name string) string {
+	if s := a.Field(name); s != "<NA>" {
+		return s
+	}
+	return ""
 }
 
 // podScan returns the UUID in "falconer-scan-<uuid>" or
@@ -53,7 +78,7 @@ func podScan(name string) string {
 // Pod returns the Kubernetes namespace and pod of the alert, "" where Falco
 // knew none.
 func (a Alert) Pod() (namespace, pod string) {
-	return a.Field("k8s.ns.name"), a.Field("k8s.pod.name")
+	return a.known("k8s.ns.name"), a.known("k8s.pod.name")
 }
 
 // Place says on whose behalf the alerting process ran.

@@ -32,6 +32,22 @@ func TestScan(t *testing.T) {
 		"number":             {map[string]any{FieldScanID: 5}, ""},
 		"pod without suffix": {map[string]any{"k8s.pod.name": "falconer-scan-" + one + "x"}, ""},
 		"other pod":          {map[string]any{"k8s.pod.name": "web-" + one}, ""},
+
+		"pod in our namespace":        {map[string]any{"k8s.ns.name": SandboxNamespace, "k8s.pod.name": "falconer-scan-" + one + "-x7k2p"}, one},
+		"label in our namespace":      {map[string]any{"k8s.ns.name": SandboxNamespace, "k8s.pod.label[falconer.dev/scan-id]": one}, one},
+		"imitated pod":                {map[string]any{"k8s.ns.name": "web", "k8s.pod.name": "falconer-scan-" + one + "-x7k2p"}, ""},
+		"imitated label":              {map[string]any{"k8s.ns.name": "web", "k8s.pod.name": "front-1", "k8s.pod.label[falconer.dev/scan-id]": one}, ""},
+		"imitated Job":                {map[string]any{"k8s.ns.name": "web", "k8s.job.name": "falconer-scan-" + one}, ""},
+		"imitated marker":             {map[string]any{"k8s.ns.name": "web", "k8s.pod.name": "front-1", "proc.env[FALCONER_SCAN_ID]": one}, ""},
+		"marker, namespace alone":     {map[string]any{"k8s.ns.name": "web", "proc.env[FALCONER_SCAN_ID]": one}, ""},
+		"marker, our namespace alone": {map[string]any{"k8s.ns.name": SandboxNamespace, "proc.env[FALCONER_SCAN_ID]": one}, one},
+		"marker in a named pod":       {map[string]any{"k8s.pod.name": "front-1", "proc.env[FALCONER_SCAN_ID]": one}, ""},
+		"another scan's marker":       {map[string]any{"k8s.ns.name": SandboxNamespace, "k8s.pod.name": "falconer-scan-" + one + "-x7k2p", "proc.env[FALCONER_SCAN_ID]": two}, one},
+		"marker in our other pod":     {map[string]any{"k8s.ns.name": SandboxNamespace, "k8s.pod.name": "debug", "proc.env[FALCONER_SCAN_ID]": one}, ""},
+		"namespace with a prefix":     {map[string]any{"k8s.ns.name": SandboxNamespace + "-2", "k8s.pod.name": "falconer-scan-" + one}, ""},
+		"namespace not known":         {map[string]any{"k8s.ns.name": nil, "k8s.pod.name": "falconer-scan-" + one}, one},
+		"not applicable":              {map[string]any{"k8s.ns.name": "<NA>", "k8s.pod.name": "<NA>", "proc.env[FALCONER_SCAN_ID]": one}, one},
+		"sensor, whatever is named":   {map[string]any{FieldScanID: one, "k8s.ns.name": "web"}, one},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -40,6 +56,17 @@ func TestScan(t *testing.T) {
 				t.Errorf("got %q, %v; want %q", got, ok, tt.want)
 			}
 		})
+	}
+}
+
+// TestScanInAnotherNamespace: where scans run can be set.
+func TestScanInAnotherNamespace(t *testing.T) {
+	const one = "9b2f6a4e-3c1d-5e8f-a7b6-0123456789ab"
+	for namespace, want := range map[string]scan.ID{"scans": one, SandboxNamespace: ""} {
+		a := Alert{Fields: map[string]any{"k8s.ns.name": namespace, "k8s.pod.name": "falconer-scan-" + one}}
+		if got, _ := a.ScanIn("scans"); got != want {
+			t.Errorf("in %s: %q, want %q", namespace, got, want)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // ErrNotFound is returned (wrapped, fault.Permanent) by Get for a scan without
@@ -32,6 +33,7 @@ var ErrConflict = errors.New("the result was changed meanwhile")
 type Config struct {
 	Replicas int           // 1
 	MaxAge   time.Duration // 90 days
+	Guest    bool          // it is another function's store: take it as it is
 }
 
 // Store is the result store. It is safe for concurrent use.
@@ -39,9 +41,6 @@ type Store struct{ kv jetstream.KeyValue }
 
 // Open creates the bucket, or takes it as it is.
 func Open(ctx context.Context, nc *nats.Conn, c Config) (*Store, error) {
-	if c.Replicas == 0 {
-		c.Replicas = 1
-	}
 	if c.MaxAge == 0 {
 		c.MaxAge = 90 * 24 * time.Hour
 	}
@@ -49,9 +48,9 @@ func Open(ctx context.Context, nc *nats.Conn, c Config) (*Store, error) {
 	if err != nil {
 		return nil, fault.New("results: open", fault.Permanent, err)
 	}
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: "results", History: 1, TTL: c.MaxAge, Replicas: c.Replicas, Storage: jetstream.FileStorage, Compression: true,
-	})
+	kv, err := stream.KeyValue(ctx, js, jetstream.KeyValueConfig{
+		Bucket: "results", History: 1, TTL: c.MaxAge, Storage: jetstream.FileStorage, Compression: true,
+	}, stream.Terms{Replicas: c.Replicas, Guest: c.Guest})
 	if err != nil {
 		return nil, fault.New("results: open", fault.Transient, err)
 	}

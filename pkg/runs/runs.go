@@ -20,6 +20,7 @@ import (
 
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // Bucket is the name of the key-value bucket.
@@ -44,14 +45,14 @@ var (
 type Store struct{ kv jetstream.KeyValue }
 
 // Open creates the bucket, or takes it as it is.
-func Open(ctx context.Context, nc *nats.Conn) (*Store, error) {
+func Open(ctx context.Context, nc *nats.Conn, opts ...stream.Option) (*Store, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fault.New("runs: open", fault.Permanent, err)
 	}
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+	kv, err := stream.KeyValue(ctx, js, jetstream.KeyValueConfig{
 		Bucket: Bucket, Description: "the latest attempt of each scan", History: 1, TTL: MaxAge, Storage: jetstream.FileStorage, Compression: true,
-	})
+	}, stream.On(opts))
 	if err != nil {
 		return nil, fault.New("runs: open", fault.Transient, err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // StoreConfig says how a JetStream keeps archives.
@@ -24,6 +25,7 @@ type StoreConfig struct {
 	MaxBytes int64         // bytes of all archives; 0 means no limit of its own
 	TTL      time.Duration // age at which archives are dropped; 0 means never
 	Replicas int           // copies in a cluster; 0 means 1
+	Guest    bool          // it is another function's store: take it as it is
 	Spool    string        // directory for archives on their way in; "" means the system's
 }
 
@@ -51,10 +53,10 @@ func OpenStore(ctx context.Context, js jetstream.JetStream, c StoreConfig) (*Jet
 	if c.MaxSize <= 0 {
 		c.MaxSize = DefaultLimits().Archive
 	}
-	objects, err := js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
+	objects, err := stream.Objects(ctx, js, jetstream.ObjectStoreConfig{
 		Bucket: c.Bucket, Description: "source archives, named by digest", TTL: c.TTL,
-		MaxBytes: c.MaxBytes, Storage: jetstream.FileStorage, Replicas: max(c.Replicas, 1),
-	})
+		MaxBytes: c.MaxBytes, Storage: jetstream.FileStorage,
+	}, stream.Terms{Replicas: c.Replicas, Guest: c.Guest})
 	if err != nil {
 		return nil, fault.New("source: open object store", fault.Transient, err)
 	}

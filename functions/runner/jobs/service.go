@@ -19,6 +19,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/sandbox/kubernetes"
 	"github.com/falconer-sec/falconer/pkg/serve"
 	"github.com/falconer-sec/falconer/pkg/source"
+	"github.com/falconer-sec/falconer/pkg/stream"
 	"github.com/falconer-sec/falconer/pkg/ticket"
 )
 
@@ -134,17 +135,17 @@ func open(s serve.Deps, d *Deps) error {
 	}
 	g, ctx := errgroup.WithContext(s.Context)
 	g.Go(func() (err error) {
-		d.Sources, err = source.OpenStore(ctx, js, source.StoreConfig{TTL: source.Keep})
+		d.Sources, err = source.OpenStore(ctx, js, source.StoreConfig{TTL: source.Keep, Replicas: s.Replicas, Guest: true})
 		return err
 	})
-	g.Go(func() (err error) { d.Queue, err = OpenQueue(ctx, s.NATS); return err })
-	g.Go(func() (err error) { d.Runs, err = runs.Open(ctx, s.NATS); return err })
+	g.Go(func() (err error) { d.Queue, err = OpenQueue(ctx, s.NATS, stream.Replicas(s.Replicas)); return err })
+	g.Go(func() (err error) { d.Runs, err = runs.Open(ctx, s.NATS, stream.Replicas(s.Replicas)); return err })
 	g.Go(func() error {
-		published, err := results.Open(ctx, s.NATS, results.Config{})
+		published, err := results.Open(ctx, s.NATS, results.Config{Replicas: s.Replicas, Guest: true})
 		if err != nil {
 			return err
 		}
-		d.Ledger, err = runner.OpenLedger(ctx, s.NATS, published)
+		d.Ledger, err = runner.OpenLedger(ctx, s.NATS, published, stream.Replicas(s.Replicas))
 		return err
 	})
 	return g.Wait()

@@ -16,6 +16,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // Bucket is the key-value bucket of the queue.
@@ -66,14 +67,14 @@ type Queue struct {
 }
 
 // OpenQueue creates the bucket, or takes it as it is.
-func OpenQueue(ctx context.Context, nc *nats.Conn) (*Queue, error) {
+func OpenQueue(ctx context.Context, nc *nats.Conn, opts ...stream.Option) (*Queue, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fault.New("runner: open queue", fault.Permanent, err)
 	}
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+	kv, err := stream.KeyValue(ctx, js, jetstream.KeyValueConfig{
 		Bucket: Bucket, Description: "scans that wait for a sandbox or have one", History: 1, TTL: keep, Storage: jetstream.FileStorage, Compression: true,
-	})
+	}, stream.On(opts))
 	if err != nil {
 		return nil, fault.New("runner: open queue", fault.Transient, err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // Status says how far a scan is.
@@ -73,17 +74,17 @@ type Ledger struct {
 
 // Open opens the ledger, creating its bucket where there is none.
 func Open(ctx context.Context, js jetstream.JetStream, c Config) (*Ledger, error) {
-	scans, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: bucket, Description: "what became of each scan", TTL: c.Keep, Storage: jetstream.FileStorage, Replicas: max(c.Replicas, 1),
-	})
+	scans, err := stream.KeyValue(ctx, js, jetstream.KeyValueConfig{
+		Bucket: bucket, Description: "what became of each scan", TTL: c.Keep, Storage: jetstream.FileStorage,
+	}, stream.Terms{Replicas: c.Replicas})
 	if err != nil {
 		return nil, fault.New("ledger: open", fault.Transient, err)
 	}
-	stream, err := js.Stream(ctx, "KV_"+bucket)
+	ordered, err := js.Stream(ctx, "KV_"+bucket)
 	if err != nil {
 		return nil, fault.New("ledger: open", fault.Transient, err)
 	}
-	return &Ledger{scans: scans, stream: stream}, nil
+	return &Ledger{scans: scans, stream: ordered}, nil
 }
 
 // Get returns a scan's record; ErrUnknown if there is none.

@@ -19,6 +19,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/correlate"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // Config configures a Store. Zero values mean the defaults named.
@@ -36,9 +37,6 @@ var _ correlate.Store = (*Store)(nil)
 
 // Open creates the buckets, or takes them as they are.
 func Open(ctx context.Context, nc *nats.Conn, c Config) (*Store, error) {
-	if c.Replicas == 0 {
-		c.Replicas = 1
-	}
 	if c.MaxAge == 0 {
 		c.MaxAge = 30 * 24 * time.Hour
 	}
@@ -55,9 +53,9 @@ func Open(ctx context.Context, nc *nats.Conn, c Config) (*Store, error) {
 		name string
 		ttl  time.Duration
 	}{{&s.states, "scans", c.MaxAge}, {&s.due, "scans-due", c.MaxAge}, {&s.reported, "runtime-reported", c.ReportedFor}} {
-		*b.to, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: b.name, TTL: b.ttl, Replicas: c.Replicas, History: 1, Storage: jetstream.FileStorage,
-		})
+		*b.to, err = stream.KeyValue(ctx, js, jetstream.KeyValueConfig{
+			Bucket: b.name, TTL: b.ttl, History: 1, Storage: jetstream.FileStorage,
+		}, stream.Terms{Replicas: c.Replicas})
 		if err != nil {
 			return nil, fault.New("correlate: open bucket "+b.name, fault.Transient, err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // marksKept is how long a used ticket is remembered: longer than any is good.
@@ -20,14 +21,14 @@ const marksKept = 7 * 24 * time.Hour
 type JetStreamMarks struct{ kv jetstream.KeyValue }
 
 // OpenMarks creates the bucket, or takes it as it is.
-func OpenMarks(ctx context.Context, nc *nats.Conn) (*JetStreamMarks, error) {
+func OpenMarks(ctx context.Context, nc *nats.Conn, opts ...stream.Option) (*JetStreamMarks, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fault.New("depot: open marks", fault.Permanent, err)
 	}
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+	kv, err := stream.KeyValue(ctx, js, jetstream.KeyValueConfig{
 		Bucket: "tickets", Description: "source tickets that were used", History: 1, TTL: marksKept, Storage: jetstream.FileStorage,
-	})
+	}, stream.On(opts))
 	return &JetStreamMarks{kv}, fault.New("depot: open marks", fault.Transient, err)
 }
 

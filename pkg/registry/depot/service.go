@@ -18,6 +18,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/runs"
 	"github.com/falconer-sec/falconer/pkg/serve"
 	"github.com/falconer-sec/falconer/pkg/source"
+	"github.com/falconer-sec/falconer/pkg/stream"
 	"github.com/falconer-sec/falconer/pkg/ticket"
 )
 
@@ -99,16 +100,16 @@ func stores(d serve.Deps) (c Config, err error) {
 	if err != nil {
 		return c, fault.New("registry: open JetStream", fault.Permanent, err)
 	}
-	if c.Sources, err = source.OpenStore(d.Context, js, source.StoreConfig{TTL: source.Keep}); err != nil {
+	if c.Sources, err = source.OpenStore(d.Context, js, source.StoreConfig{TTL: source.Keep, Replicas: d.Replicas, Guest: true}); err != nil {
 		return c, err
 	}
-	if c.Runs, err = runs.Open(d.Context, d.NATS); err != nil {
+	if c.Runs, err = runs.Open(d.Context, d.NATS, stream.Replicas(d.Replicas), stream.Guest()); err != nil {
 		return c, err
 	}
-	if c.Logs, err = fetches.Open(d.Context, d.NATS); err != nil {
+	if c.Logs, err = fetches.Open(d.Context, d.NATS, stream.Replicas(d.Replicas)); err != nil {
 		return c, err
 	}
-	c.Marks, err = OpenMarks(d.Context, d.NATS)
+	c.Marks, err = OpenMarks(d.Context, d.NATS, stream.Replicas(d.Replicas))
 	return c, err
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // Bucket is the name of the key-value bucket.
@@ -49,14 +50,14 @@ type head struct {
 type Store struct{ kv jetstream.KeyValue }
 
 // Open creates the bucket, or takes it as it is.
-func Open(ctx context.Context, nc *nats.Conn) (*Store, error) {
+func Open(ctx context.Context, nc *nats.Conn, opts ...stream.Option) (*Store, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fault.New("fetches: open", fault.Permanent, err)
 	}
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+	kv, err := stream.KeyValue(ctx, js, jetstream.KeyValueConfig{
 		Bucket: Bucket, Description: "what each scan fetched from the registry", History: 1, TTL: Keep, Storage: jetstream.FileStorage, Compression: true,
-	})
+	}, stream.On(opts))
 	if err != nil {
 		return nil, fault.New("fetches: open", fault.Transient, err)
 	}
