@@ -68,7 +68,7 @@ func (a *api) getScan(w http.ResponseWriter, r *http.Request) error {
 		case fault.Retryable(err):
 			return err
 		default: // the ledger remembers longer than results are kept
-			a.Slog.Warn("finished scan without a result", "scan", rec.ID, "error", err)
+			a.Slog.Warn("finished scan without a result", "scan_id", rec.ID, "error", err)
 		}
 	}
 	return write(w, http.StatusOK, state)

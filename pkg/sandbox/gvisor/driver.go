@@ -108,7 +108,7 @@ func (d *Driver) Run(ctx context.Context, s sandbox.Spec, alerts sandbox.AlertSi
 	dir := work.Path
 	defer func() {
 		if err := work.Remove(); err != nil {
-			d.c.Log.Error("a sandbox's directory stays behind", "dir", dir, "error", err)
+			d.c.Log.Error("a sandbox's directory stays behind", "scan_id", s.ScanID, "dir", dir, "error", err)
 		}
 	}()
 	tools, err := findToolchain("npm", "node")
@@ -143,7 +143,7 @@ func applyDefaults(l *sandbox.Limits) {
 func (d *Driver) run(ctx context.Context, dir string, s sandbox.Spec, setting ecosystem.Setting, tools []string, alerts sandbox.AlertSink) (sandbox.Report, error) {
 	id := "falconer-" + string(s.ScanID)
 	watch := sensor.New(sensor.Config{ScanID: s.ScanID, Container: id, Rules: d.c.Rules, Manager: s.Manager,
-		Project: s.Project, Setting: setting, Alerts: alerts, Init: true, Log: d.c.Log})
+		Project: s.Project, Setting: setting, Alerts: alerts, Init: true, Log: d.c.Log.With("scan_id", s.ScanID)})
 	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: filepath.Join(dir, "sensor.sock"), Net: "unixpacket"})
 	if err != nil {
 		return sandbox.Report{}, fault.New("gvisor: open the sensor's socket", fault.Transient, err)
@@ -166,7 +166,7 @@ func (d *Driver) run(ctx context.Context, dir string, s sandbox.Spec, setting ec
 		return sandbox.Report{}, fault.New("gvisor: trace session", fault.Transient, err)
 	}
 	out := output.New(s.Limits.OutputBytes, s.Progress)
-	p := &process{program: d.c.Program, args: d.arguments(dir, id, s), dir: dir, id: id, output: out, limits: s.Limits, log: d.c.Log, alive: watch.Alive}
+	p := &process{program: d.c.Program, args: d.arguments(dir, id, s), dir: dir, id: id, output: out, limits: s.Limits, log: d.c.Log.With("scan_id", s.ScanID), alive: watch.Alive}
 	end, err := p.run(ctx)
 	if err != nil {
 		return sandbox.Report{}, err

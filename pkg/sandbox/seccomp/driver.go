@@ -102,7 +102,7 @@ func (d *Driver) Run(ctx context.Context, s sandbox.Spec, alerts sandbox.AlertSi
 	if err != nil {
 		return sandbox.Report{}, fault.New("seccomp: make a directory for the run", fault.Transient, err)
 	}
-	defer removeAll(dir, d.c.Log)
+	defer removeAll(dir, d.c.Log.With("scan_id", s.ScanID))
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return sandbox.Report{}, fault.New("seccomp: make a directory for the run", fault.Transient, err)
 	}
@@ -154,7 +154,7 @@ func applyDefaults(l *sandbox.Limits) {
 func (d *Driver) watch(ctx context.Context, s sandbox.Spec, p plan, setting ecosystem.Setting, alerts sandbox.AlertSink) (sandbox.Report, error) {
 	id := "falconer-" + string(s.ScanID)
 	watch := sensor.New(sensor.Config{ScanID: s.ScanID, Container: id, Rules: d.c.Rules, Manager: s.Manager,
-		Project: s.Project, Setting: setting, Alerts: alerts, Log: d.c.Log})
+		Project: s.Project, Setting: setting, Alerts: alerts, Log: d.c.Log.With("scan_id", s.ScanID)})
 	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: p.Endpoint, Net: "unixpacket"})
 	if err != nil {
 		return sandbox.Report{}, fault.New("seccomp: open the sensor's socket", fault.Transient, err)
@@ -165,7 +165,7 @@ func (d *Driver) watch(ctx context.Context, s sandbox.Spec, p plan, setting ecos
 	go func() { watched <- watch.Serve(sensorCtx, l) }()
 
 	out := output.New(s.Limits.OutputBytes, s.Progress)
-	run := &process{program: d.c.Program, plan: p, limits: s.Limits, output: out, log: d.c.Log}
+	run := &process{program: d.c.Program, plan: p, limits: s.Limits, output: out, log: d.c.Log.With("scan_id", s.ScanID)}
 	end, err := run.run(ctx)
 	if err != nil {
 		stopSensor()
