@@ -7,12 +7,14 @@ import "unicode/utf8"
 // at most limit characters; what is cut ends in an ellipsis. It is no markup's
 // escaping: that is the format's matter.
 func Printable(s string, limit int) string {
-	if len(s) > 8*limit { // escaping everything of what can be shown is enough
-		s = s[:8*limit]
-		for len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
-			s = s[:len(s)-1]
+	if most := 8 * limit; len(s) > most { // bytes enough for more characters than are shown
+		for range utf8.UTFMax { // not in the middle of a character
+			if utf8.RuneStart(s[most]) {
+				break
+			}
+			most--
 		}
-		s = s[:len(s)-1]
+		s = s[:most]
 	}
 	s = escape(s)
 	if utf8.RuneCountInString(s) <= limit {

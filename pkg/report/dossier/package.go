@@ -22,14 +22,19 @@ type Package struct {
 }
 
 // Key tells packages apart.
-func (p Package) Key() string { return cmp.Or(p.PURL, p.Name+"@"+p.Version) }
+func (p Package) Key() string {
+	if p.PURL == "" && p.Version != "" {
+		return p.Name + "@" + p.Version
+	}
+	return cmp.Or(p.PURL, p.Name)
+}
 
 // Named reports whether there is a package to name at all.
 func (p Package) Named() bool { return p.Name != Unnamed }
 
 // Registry returns the purl's type and the package's name in its ecosystem's
 // public registry. ok is false for a package from elsewhere (a download, a
-// repository) or without a version: its name says nothing about the registry's
+// repository), without a version or of a name that doesn't print: the name says nothing about the registry's
 // package of that name.
 func (p Package) Registry() (kind, name string, ok bool) {
 	u, err := packageurl.FromString(p.PURL)
@@ -39,6 +44,9 @@ func (p Package) Registry() (kind, name string, ok bool) {
 	name = u.Name
 	if u.Namespace != "" {
 		name = u.Namespace + separator(u.Type) + u.Name
+	}
+	if name == "" || report.Printable(name, maxName) != name || report.Printable(u.Version, maxName) != u.Version {
+		return "", "", false // no registry has it
 	}
 	return u.Type, name, true
 }
