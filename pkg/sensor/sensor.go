@@ -22,7 +22,6 @@ import (
 	"time"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
-	"github.com/falconer-sec/falconer/pkg/falco"
 	"github.com/falconer-sec/falconer/pkg/falco/rules"
 	"github.com/falconer-sec/falconer/pkg/sandbox"
 	"github.com/falconer-sec/falconer/pkg/scan"
@@ -30,10 +29,7 @@ import (
 )
 
 // EnvNames are the environment variables that the sandbox reports at an exec.
-var EnvNames = []string{
-	falco.MarkerEnv, "npm_lifecycle_event", "npm_lifecycle_script", "npm_package_name", "npm_package_version",
-	"npm_package_json", "npm_command", "INIT_CWD", "NODE_OPTIONS", "LD_PRELOAD",
-}
+var EnvNames = record.EnvNames
 
 // Limits of one run.
 const (

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -235,4 +236,10 @@ func BenchmarkSensor(b *testing.B) {
 	}
 	b.ResetTimer()
 	watch(b, m, strings.Replace(everyOpen, "evt.type = openat", "evt.type = openat and fd.name contains secret", 1), 0, records...)
+}
+
+func TestTheMarkIsReported(t *testing.T) {
+	if !slices.Contains(sensor.EnvNames, falco.MarkerEnv) {
+		t.Errorf("%s is not among %q", falco.MarkerEnv, sensor.EnvNames)
+	}
 }

@@ -32,6 +32,14 @@ const MaxListBytes = 48 << 10
 // MaxData bounds the payload bytes kept of a send.
 const MaxData = 512
 
+// EnvNames are the environment variables that a sandbox reports at an exec: the
+// mark of a scan, what a package manager tells its scripts, what changes which
+// code a program runs.
+var EnvNames = []string{
+	"FALCONER_SCAN_ID", "npm_lifecycle_event", "npm_lifecycle_script", "npm_package_name", "npm_package_version",
+	"npm_package_json", "npm_command", "INIT_CWD", "NODE_OPTIONS", "LD_PRELOAD",
+}
+
 // Event kinds that are not system calls.
 const (
 	KindStart = "container_start"

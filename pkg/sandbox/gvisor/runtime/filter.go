@@ -37,12 +37,9 @@ type Options struct {
 // once, before the first task runs.
 var options Options
 
-// Process IDs in every sandbox: an init of ours, and its first child, the
-// package manager.
-const (
-	initTGID    = 1
-	managerTGID = 2
-)
+// managerTGID is the package manager in every sandbox of ours: the first child
+// of an init. In a pod it is anything; QuietOwn is empty there.
+const managerTGID = 2
 
 // filtered reports whether a record can't interest any rule and stays in the
 // kernel. What is dropped here is dropped by place, never by what a process

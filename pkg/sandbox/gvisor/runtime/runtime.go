@@ -4,7 +4,8 @@
 //
 // A program that imports this package calls Dispatch first in main. gVisor
 // re-executes its own binary under other names (runsc-gofer, runsc-sandbox);
-// Dispatch recognises those, becomes that process and never returns.
+// Dispatch recognises those, becomes that process and never returns. A program
+// that is nothing but a node's container runtime calls Node.
 //
 // The program must be built with CGO_ENABLED=0: a dynamically linked gVisor
 // can't re-execute itself inside the sandbox's empty root.
@@ -34,14 +35,19 @@ func Dispatch() {
 	default:
 		return
 	}
-	seccheck.Initialize()
-	seccheck.RegisterSink(sinkDesc())
+	extend()
 	seccheck.RegisterSink(relayDesc())
-	registerPoints()
 	cli.Run(nil, map[util.SubCommand]string{
 		new(cmd.Run):          "",
 		new(cmd.Gofer):        "",
 		new(sentrycmd.Boot):   "",
 		new(sentrycmd.Umount): "",
 	}, nil)
+}
+
+// extend adds our points and our sink to gVisor's.
+func extend() {
+	seccheck.Initialize()
+	seccheck.RegisterSink(sinkDesc())
+	registerPoints()
 }

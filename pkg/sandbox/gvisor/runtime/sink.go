@@ -237,9 +237,11 @@ func (s *sink) TaskExit(_ context.Context, _ seccheck.FieldSet, info *pb.TaskExi
 
 // ContainerStart implements seccheck.Sink.
 func (s *sink) ContainerStart(_ context.Context, _ seccheck.FieldSet, info *pb.Start) error {
-	r := record.Record{Kind: record.KindStart, Argv: info.Args, Cwd: info.Cwd, TID: initTGID, TGID: initTGID}
-	if c := info.ContextData; c != nil {
-		r.TimeNS = c.TimeNs
+	r := record.Record{Kind: record.KindStart}
+	setContext(&r, info.ContextData)
+	r.Argv, r.Cwd = info.Args, info.Cwd
+	if r.Container != "" { // asked for: a pod's container, whose pod's is the first
+		r.Container = info.Id
 	}
 	s.send(&r)
 	return nil
