@@ -1,6 +1,8 @@
 package eventing_test
 
 import (
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -104,5 +106,53 @@ func TestRouting(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("routing (-want +got):\n%s", diff)
+	}
+}
+
+// TestREADMEListsEveryEvent holds the README's event table to the types and the
+// routing: each type has one row, which names who hears it and nobody else.
+func TestREADMEListsEveryEvent(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 6 {
+			continue
+		}
+		for _, m := range regexp.MustCompile("`([a-z]+\\.[a-z_]+)`").FindAllStringSubmatch(cells[1], -1) {
+			typ := "dev.falconer." + m[1] + ".v1"
+			if _, twice := heard[typ]; twice {
+				t.Errorf("%s has two rows", typ)
+			}
+			heard[typ] = cells[4]
+		}
+	}
+	set := load(t)
+	for _, typ := range event.Types() {
+		cell, ok := heard[typ]
+		delete(heard, typ)
+		if !ok {
+			t.Errorf("%s has no row", typ)
+			continue
+		}
+		e, err := event.New(typ, event.Source("test"), "s", "1", time.Unix(0, 0), map[string]string{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var named []string
+		for _, f := range functions {
+			if regexp.MustCompile(`\b` + f + `\b`).MatchString(cell) {
+				named = append(named, f)
+			}
+		}
+		if diff := cmp.Diff(hear(t, set, e), named); diff != "" {
+			t.Errorf("%s (-Triggers +README):\n%s", typ, diff)
+		}
+	}
+	for typ := range heard {
+		t.Errorf("%s has a row, and is no type", typ)
 	}
 }
