@@ -83,5 +83,8 @@ func (s State) repeats(v finding.Verdict) bool {
 }
 
 // Repeats reports whether the scan has to be requested once more, its result
-// being r.
-func (s State) Repeats(r finding.Result) bool { return s.Again.IsZero() && s.repeats(r.Verdict) }
+// being r. A scan whose next attempt has started was.
+func (s State) Repeats(r finding.Result) bool {
+	goesOn := s.Started != nil && s.Exited != nil && s.Started.Attempt > s.Exited.Attempt
+	return s.Again.IsZero() && !goesOn && s.repeats(r.Verdict)
+}
