@@ -36,8 +36,10 @@ const Timeout = 10 * time.Minute
 type Function struct {
 	Planner Planner
 	Fetcher SourceFetcher
-	Changes Comparer // what a change touched; nil scans every root each time
-	Results Results  // what is known already; nil asks for each scan
+	Changes Comparer    // what a change touched; nil scans every root each time
+	Results Results     // what is known already; nil asks for each scan
+	Heads   Heads       // how far branches were looked at; nil believes each push
+	Missed  *Reconciler // looks for missed pushes on the cluster's sweep; may be nil
 	Emitter function.Emitter
 	Now     func() time.Time
 	Log     *slog.Logger
@@ -47,7 +49,9 @@ var _ function.Handler = (*Function)(nil)
 
 // Handle plans the scans of a push or a merge request. It returns an error only
 // where handling the event again may help, or where the event itself is
-// malformed. Other types of events are success: they only wake the function.
+// malformed. The cluster's sweep has it look for missed pushes; what that can't
+// do it does at the next. Other types of events are success: they only wake the
+// function.
 func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 	var j job
 	var err error
@@ -56,6 +60,13 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 		j, err = f.pushed(e)
 	case event.RepoMergeRequest:
 		j, err = f.requested(e)
+	case event.Ping:
+		if f.Missed != nil {
+			if err := f.Missed.Pass(ctx); err != nil {
+				f.Log.Warn("missed pushes could not all be looked for; the next sweep goes on", "error", err)
+			}
+		}
+		return nil, nil
 	default:
 		return nil, nil
 	}
@@ -64,6 +75,11 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
+	if e.Type() == event.RepoPush {
+		if j.change.from, err = f.since(ctx, j.fetch); err != nil {
+			return nil, err
+		}
+	}
 	plan, err := f.plan(ctx, j)
 	if err != nil {
 		if fault.Retryable(err) {
@@ -83,7 +99,14 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 	for _, r := range known {
 		f.Log.Info("scan is known already", "scan_id", r.ScanID, "project", r.Project, "root", r.Root)
 	}
-	return nil, errors.Join(plan.Announce(ctx, f.Emitter, Name, f.Now(), &e), retell(ctx, known, f.Emitter, f.Now(), e))
+	at := e.Time() // of what asked: planned twice, it is the same request
+	if at.IsZero() {
+		at = f.Now()
+	}
+	if err := errors.Join(plan.Announce(ctx, f.Emitter, Name, at, &e), retell(ctx, known, f.Emitter, f.Now(), e)); err != nil || e.Type() != event.RepoPush {
+		return nil, err
+	}
+	return nil, f.seen(ctx, j.fetch)
 }
 
 // job is what an event asks for.
@@ -95,8 +118,12 @@ type job struct {
 
 func (f *Function) pushed(e ce.Event) (job, error) {
 	push, err := event.Decode[event.Push](e)
+	priority := scan.PriorityNormal
+	if push.DefaultBranch != "" && push.Ref == "refs/heads/"+push.DefaultBranch {
+		priority = scan.PriorityDefaultBranch
+	}
 	return job{push, Meta{
-		Project: push.Project, Ref: branch(push.Ref), Commit: push.After, WebURL: push.WebURL, Pushed: push.Received,
+		Project: push.Project, Ref: branch(push.Ref), Commit: push.After, WebURL: push.WebURL, Pushed: push.Received, Priority: priority,
 		StripTop: true, By: Name, Cause: e.ID(),
 	}, change{to: f.Changes, project: push.Project, from: push.Before, at: push.After}}, err
 }
