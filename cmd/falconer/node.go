@@ -33,6 +33,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/correlate/kv"
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/npm/pack"
 	"github.com/falconer-sec/falconer/pkg/falco/rules"
 	"github.com/falconer-sec/falconer/pkg/falco/shipped"
 	"github.com/falconer-sec/falconer/pkg/function"
@@ -294,7 +295,7 @@ func (n *node) runner(ctx context.Context, managers []ecosystem.Manager) (*runne
 	}
 	return runner.New(runner.Deps{
 		Sources: n.sources, Managers: byName, Mirror: registries.Mirror, Driver: sandbox.Traced(driver, kind, n.tracer), Kind: kind,
-		Alerts: alerts.Sink{Store: n.alerts}, Emit: n.emit, Ledger: ledger, Scripts: npm.InstallScripts,
+		Alerts: alerts.Sink{Store: n.alerts}, Emit: n.emit, Ledger: ledger, Scripts: npm.InstallScripts, Modules: pack.Open(filepath.Join(c.cache, "modules")).Modules,
 		Limits: c.limits, TempDir: n.work(), Evidence: c.evidence, Progress: c.progress, Log: c.log,
 	}), nil
 }

@@ -93,8 +93,9 @@ type Prepared struct {
 type Preparer interface {
 	Manager
 	// Prepare leaves in the download cache what the recipe needs for that
-	// (Setting.Prepared). Errors are transient.
-	Prepare(cacheDir string, packages []Prepared) error
+	// (Setting.Prepared). modules is the manager's own code in one file, nil if
+	// it is to load it from where it is installed. Errors are transient.
+	Prepare(cacheDir string, packages []Prepared, modules []byte) error
 }
 
 // Manager is one package manager.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/npm/pack"
 	"github.com/falconer-sec/falconer/pkg/registry"
 )
 
@@ -77,7 +78,8 @@ const everythingManifest = `{"name": "project", "version": "0.0.0", "workspaces"
  "optionalDependencies": {"only-mac": "1.0.0", "only-old": "1.0.0", "fails": "1.0.0"}}`
 
 // TestUnpackedIsWhatNpmInstalls runs the real client twice, in the same places:
-// alone, and over what Unpack prepared. The scripts must see the same.
+// alone, and over what Unpack prepared, with and without a pack of npm's own
+// modules. The scripts must see the same.
 func TestUnpackedIsWhatNpmInstalls(t *testing.T) {
 	for _, addresses := range []string{"kept", "left out"} {
 		t.Run("addresses "+addresses, func(t *testing.T) {
@@ -88,13 +90,21 @@ func TestUnpackedIsWhatNpmInstalls(t *testing.T) {
 			m := mirror(t, address, nil)
 			p := load(t, dir)
 			place := t.TempDir()
-			plain := observe(t, m, p, dir, place, false)
-			prepared := observe(t, m, p, dir, place, true)
+			modules, err := pack.Open(t.TempDir()).Modules(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			plain := observe(t, m, p, dir, place, false, nil)
+			prepared := observe(t, m, p, dir, place, true, nil)
+			packed := observe(t, m, p, dir, place, true, modules)
 			if n := strings.Count(plain, `"argv"`); n < 9 {
 				t.Fatalf("only %d scripts told what they saw:\n%s", n, plain)
 			}
 			if diff := cmp.Diff(plain, prepared); diff != "" {
 				t.Errorf("scripts see something else (-npm ci, +prepared):\n%s", diff)
+			}
+			if diff := cmp.Diff(plain, packed); diff != "" {
+				t.Errorf("scripts see something else (-npm ci, +prepared and packed):\n%s", diff)
 			}
 		})
 	}
@@ -116,7 +126,7 @@ func lockedProject(t *testing.T, address, manifest string, files map[string]stri
 }
 
 // observe installs the project in place and returns what the scripts saw.
-func observe(t *testing.T, m *registry.Mirror, p ecosystem.Project, dir, place string, prepare bool) string {
+func observe(t *testing.T, m *registry.Mirror, p ecosystem.Project, dir, place string, prepare bool, modules []byte) string {
 	t.Helper()
 	work, home, seen := filepath.Join(place, "work"), filepath.Join(place, "home"), filepath.Join(place, "seen")
 	for _, old := range []string{work, home, seen} {
@@ -142,7 +152,7 @@ func observe(t *testing.T, m *registry.Mirror, p ecosystem.Project, dir, place s
 		if len(packages) < 6 || slices.ContainsFunc(packages, func(p ecosystem.Prepared) bool { return strings.Contains(p.Path, "box/") }) {
 			t.Fatalf("unpacked only %v", packages)
 		}
-		if err := (npm.Manager{}).Prepare(filepath.Join(home, npm.CacheDir), packages); err != nil {
+		if err := (npm.Manager{}).Prepare(filepath.Join(home, npm.CacheDir), packages, modules); err != nil {
 			t.Fatal(err)
 		}
 		s.Prepared = true

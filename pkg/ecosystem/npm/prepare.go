@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/npm/pack"
 	"github.com/falconer-sec/falconer/pkg/fault"
 )
 
@@ -17,6 +18,8 @@ const (
 	preparedDir    = "_prepared"
 	preparedScript = "npm.cjs"
 	preparedList   = "packages.json"
+	preparedLoader = "loader.cjs"
+	preparedPack   = "modules"
 )
 
 // preparedSource runs in npm's process before npm does.
@@ -32,8 +35,8 @@ var _ ecosystem.Preparer = Manager{}
 // variable that names them are gone before npm begins.
 //
 // An npm that does not fit the script installs everything itself, over what
-// was prepared.
-func (Manager) Prepare(cacheDir string, packages []ecosystem.Prepared) error {
+// was prepared. With a pack of npm's own modules it loads them from there.
+func (Manager) Prepare(cacheDir string, packages []ecosystem.Prepared, modules []byte) error {
 	list := struct {
 		Packages map[string]string `json:"packages"` // integrity by path
 		Folders  []string          `json:"folders"`  // outermost node_modules folders
@@ -46,11 +49,14 @@ func (Manager) Prepare(cacheDir string, packages []ecosystem.Prepared) error {
 	if err == nil {
 		err = os.MkdirAll(dir, 0o755)
 	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, preparedList), raw, 0o600)
+	files := map[string][]byte{preparedList: raw, preparedScript: preparedSource}
+	if len(modules) > 0 {
+		files[preparedLoader], files[preparedPack] = pack.Loader, modules
 	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, preparedScript), preparedSource, 0o600)
+	for name, content := range files {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), content, 0o600)
+		}
 	}
 	return fault.New("npm: hand over what was unpacked", fault.Transient, err)
 }

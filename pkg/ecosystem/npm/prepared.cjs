@@ -5,7 +5,8 @@
 // the node_modules folders look absent to it (npm ci would empty them, and take
 // what is there for an older install). Unpacking a package that is in place,
 // with the integrity npm asks for, does nothing. And what npm decides not to
-// install is removed before the first script runs.
+// install is removed before the first script runs. If a pack of npm's own
+// modules is there, npm loads them from it.
 //
 // If this is not an npm it knows, it does nothing: npm ci then empties the
 // folders and installs everything itself. If npm saw the folders all the same,
@@ -67,6 +68,14 @@ const takeOver = () => {
     }))
     return build.apply(this, args)
   }
+}
+
+try {
+  if (fs.existsSync(path.join(__dirname, 'loader.cjs'))) {
+    require('./loader.cjs')(path.join(__dirname, 'modules'))
+  }
+} catch {
+  // npm loads its files
 }
 
 try {
