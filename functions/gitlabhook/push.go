@@ -35,7 +35,7 @@ func pushed(p *gitlab.PushEvent, w event.Webhook) (fact, string, error) {
 	return moved(event.Push{
 		Provider: "gitlab", ProjectID: p.ProjectID, Project: p.Project.PathWithNamespace, WebURL: p.Project.WebURL,
 		Ref: p.Ref, Before: p.Before, After: p.After, Changed: changed(paths),
-		Commits: int(max(p.TotalCommitsCount, int64(len(p.Commits)))), Received: w.Received,
+		Commits: int(max(p.TotalCommitsCount, int64(len(p.Commits)))), DefaultBranch: p.Project.DefaultBranch, Received: w.Received,
 	}, "refs/")
 }
 
@@ -65,6 +65,9 @@ func tagged(p *gitlab.TagEvent, w event.Webhook) (fact, string, error) {
 
 // moved checks a push and makes the event's content of it.
 func moved(data event.Push, prefix string) (fact, string, error) {
+	if !plain(data.DefaultBranch) { // it only decides who waits how long
+		data.DefaultBranch = ""
+	}
 	err := errors.Join(checkCommit("after", data.After), checkProject(data.ProjectID, data.Project, data.WebURL))
 	switch {
 	case err != nil:

@@ -117,16 +117,18 @@ func Caused(by ce.Event, e *ce.Event) {
 
 // Push is the data of RepoPush.
 type Push struct {
-	Provider  string    `json:"provider"` // "gitlab"
-	ProjectID int64     `json:"project_id"`
-	Project   string    `json:"project"` // path with namespace
-	WebURL    string    `json:"web_url,omitempty"`
-	Ref       string    `json:"ref"`
-	Before    string    `json:"before"`
-	After     string    `json:"after"`
-	Changed   []string  `json:"changed,omitempty"` // paths the push's commits touched; may be cut by the forge
-	Commits   int       `json:"commits"`
-	Received  time.Time `json:"received"`
+	Provider  string   `json:"provider"` // "gitlab"
+	ProjectID int64    `json:"project_id"`
+	Project   string   `json:"project"` // path with namespace
+	WebURL    string   `json:"web_url,omitempty"`
+	Ref       string   `json:"ref"`
+	Before    string   `json:"before"`
+	After     string   `json:"after"`
+	Changed   []string `json:"changed,omitempty"` // paths the push's commits touched; may be cut by the forge
+	Commits   int      `json:"commits"`
+	// DefaultBranch is the project's, without refs/heads/; "" if nobody said.
+	DefaultBranch string    `json:"default_branch,omitempty"`
+	Received      time.Time `json:"received"`
 }
 
 // MergeRequest is the data of RepoMergeRequest: a merge request that was opened,
