@@ -193,7 +193,7 @@ type batch struct {
 type group struct {
 	event.Alerts
 	traceparent string // of the first alert that has one
-	msgs []jetstream.Msg
+	msgs        []jetstream.Msg
 }
 
 func newBatch() *batch { return &batch{groups: map[string]*group{}} }
