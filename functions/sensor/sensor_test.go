@@ -35,9 +35,11 @@ const testScan = scan.ID("9b2f6a4e-3c1d-5e8f-a7b6-0123456789ac")
 
 // packets reads the session that a pod under stock gVisor left: see
 // pkg/sensor/remote.
-func packets(t testing.TB) (list [][]byte) {
+func packets(t testing.TB) [][]byte { return recorded(t, "npm-ci.gz") }
+
+func recorded(t testing.TB, name string) (list [][]byte) {
 	t.Helper()
-	f, err := os.Open(filepath.Join("..", "..", "pkg", "sensor", "remote", "testdata", "npm-ci.gz"))
+	f, err := os.Open(filepath.Join("..", "..", "pkg", "sensor", "remote", "testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}
