@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/falconer-sec/falconer/functions/planner"
 	"github.com/falconer-sec/falconer/functions/reporter"
 	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/report"
+	"github.com/falconer-sec/falconer/pkg/report/dossier"
+	"github.com/falconer-sec/falconer/pkg/report/format"
 )
 
 // deliver writes the reports to the output and returns the verdict as the exit
@@ -58,8 +61,12 @@ func notScanned(rejected []event.Rejected) error {
 	return errors.Join(reasons...)
 }
 
-// writeReports writes every result, and for people what has none.
-func writeReports(w io.Writer, format string, o report.Options, reports []reporter.Report, rejected []event.Rejected) error {
+// writeReports writes every result, and for people what has none. Forms that
+// machines read make one document of all, which says what is missing.
+func writeReports(w io.Writer, name string, o report.Options, reports []reporter.Report, rejected []event.Rejected) error {
+	if f, err := format.Parse(name); err == nil {
+		return f.Write(w, together(reports, rejected))
+	}
 	first := true
 	for _, r := range reports {
 		if r.Result == nil {
@@ -67,7 +74,7 @@ func writeReports(w io.Writer, format string, o report.Options, reports []report
 		}
 		var err error
 		switch {
-		case format == "json":
+		case name == "json":
 			err = report.JSON(w, *r.Result)
 		case first:
 			err = report.Text(w, *r.Result, o)
@@ -80,7 +87,7 @@ func writeReports(w io.Writer, format string, o report.Options, reports []report
 		}
 		first = false
 	}
-	if format == "json" {
+	if name == "json" {
 		return nil
 	}
 	for _, r := range rejected {
@@ -90,4 +97,18 @@ func writeReports(w io.Writer, format string, o report.Options, reports []report
 		}
 	}
 	return nil
+}
+
+// together makes one finding set of all reports.
+func together(reports []reporter.Report, rejected []event.Rejected) dossier.Dossier {
+	in := dossier.Input{Version: ownVersion(), Now: time.Now}
+	for _, r := range reports {
+		if r.Result != nil {
+			in.Results = append(in.Results, *r.Result)
+		}
+	}
+	for _, r := range rejected {
+		in.Rejected = append(in.Rejected, dossier.Rejection{Project: r.Project, Reason: r.Reason})
+	}
+	return dossier.Make(in)
 }

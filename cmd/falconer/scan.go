@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/finding"
+	"github.com/falconer-sec/falconer/pkg/report/format"
 	"github.com/falconer-sec/falconer/pkg/scan"
 	"github.com/falconer-sec/falconer/pkg/scratch"
 )
@@ -50,7 +52,7 @@ in a gVisor sandbox, watches, and prints a verdict for each.
 Exit codes: 0 clean, 1 suspicious, 2 malicious, 3 inconclusive, 4 an error of ours or of usage (also:
 nothing could be scanned). Of several
 projects the worst counts: malicious, then inconclusive, then suspicious.`,
-		Example: "  falconer scan\n  falconer scan --format json --output result.json ./service\n  falconer scan --offline --cache ~/.npm project.tgz",
+		Example: "  falconer scan\n  falconer scan --format json --output result.json ./service\n  falconer scan --format gitlab --output gl-dependency-scanning-report.json\n  falconer scan --offline --cache ~/.npm project.tgz",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path := "."
@@ -62,7 +64,7 @@ projects the worst counts: malicious, then inconclusive, then suspicious.`,
 	}
 	fl := cmd.Flags()
 	f.common.register(fl)
-	fl.StringVar(&f.format, "format", "text", "text or json (one document for each project)")
+	fl.StringVar(&f.format, "format", "text", "text, json (one document for each project), or one document for all: "+strings.Join(format.Names(), ", "))
 	fl.StringVarP(&f.output, "output", "o", "", "write the result to `FILE` instead of standard output")
 	fl.DurationVar(&f.timeout, "timeout", scan.DefaultTimeout, "end the install after this long")
 	fl.BoolVar(&f.offline, "offline", false, "make no request to any registry: use what is in the caches")
@@ -76,8 +78,8 @@ projects the worst counts: malicious, then inconclusive, then suspicious.`,
 
 func (f scanFlags) check() error {
 	switch {
-	case f.format != "text" && f.format != "json":
-		return fmt.Errorf("--format %q is neither text nor json", f.format)
+	case !slices.Contains(append(format.Names(), "text", "json"), f.format):
+		return fmt.Errorf("--format %.40q is none of %s", f.format, forms())
 	case f.timeout < time.Second || f.timeout > scan.MaxTimeout:
 		return fmt.Errorf("--timeout %s is outside 1s to %s", f.timeout, scan.MaxTimeout)
 	}

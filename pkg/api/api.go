@@ -1,5 +1,5 @@
 // Package api is the HTTP scan API, /api/v1: submit a source archive, ask what
-// became of it, watch its events, read the event log, replay dead letters.
+// became of it, fetch its report, watch its events, read the event log, replay dead letters.
 //
 // Guarantees: a submission is answered with a success only once the archive
 // and the requests are durable; the same content yields the same scan IDs, so
@@ -137,6 +137,7 @@ func New(c Config) http.Handler {
 		"GET /scans":                a.listScans,
 		"GET /scans/{id}":           a.getScan,
 		"GET /scans/{id}/events":    a.scanEvents,
+		"GET /scans/{id}/report":    a.getReport,
 		"GET /events":               a.events,
 		"GET /dead-letters":         a.listLetters,
 		"POST /dead-letters/replay": a.replay,

@@ -26,7 +26,7 @@ type EventPage struct {
 // scanEvents answers GET /scans/{id}/events: a list, or a stream that ends with
 // the scan.
 func (a *api) scanEvents(w http.ResponseWriter, r *http.Request) error {
-	rec, err := a.record(r)
+	rec, err := a.record(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"math"
 	"net/http"
@@ -55,7 +56,7 @@ func (a *api) listScans(w http.ResponseWriter, r *http.Request) error {
 
 // getScan answers GET /scans/{id}.
 func (a *api) getScan(w http.ResponseWriter, r *http.Request) error {
-	rec, err := a.record(r)
+	rec, err := a.record(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err
 	}
@@ -74,13 +75,13 @@ func (a *api) getScan(w http.ResponseWriter, r *http.Request) error {
 	return write(w, http.StatusOK, state)
 }
 
-// record returns the record of the scan that the path names.
-func (a *api) record(r *http.Request) (ledger.Record, error) {
-	id, err := scan.ParseID(r.PathValue("id"))
+// record returns a scan's record.
+func (a *api) record(ctx context.Context, name string) (ledger.Record, error) {
+	id, err := scan.ParseID(name)
 	if err != nil {
 		return ledger.Record{}, fault.New("", fault.Invalid, err)
 	}
-	rec, err := a.Scans.Get(r.Context(), id)
+	rec, err := a.Scans.Get(ctx, id)
 	if errors.Is(err, ledger.ErrUnknown) {
 		return ledger.Record{}, failed(http.StatusNotFound, "no such scan")
 	}
