@@ -1,22 +1,19 @@
 package correlator
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
 	"github.com/falconer-sec/falconer/pkg/alerts"
 	"github.com/falconer-sec/falconer/pkg/event"
+	"github.com/falconer-sec/falconer/pkg/eventtest"
 	"github.com/falconer-sec/falconer/pkg/falco"
 )
 
@@ -26,38 +23,13 @@ var update = flag.Bool("update", false, "rewrite testdata with what the correlat
 // ({"type", "data"}), an alert that is stored and announced ({"alert"}), or a
 // sweep after a time ({"sweep": "1h"}). "out" is what was emitted.
 func TestEvents(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no testdata", err)
-	}
-	for _, path := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			archive, err := txtar.ParseFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			files := map[string]*txtar.File{}
-			for i := range archive.Files {
-				files[archive.Files[i].Name] = &archive.Files[i]
-			}
-			r := newRig(t, alerts.Config{})
-			lines := bufio.NewScanner(bytes.NewReader(files["in"].Data))
-			for lines.Scan() {
-				r.play(lines.Bytes())
-			}
-			got := r.transcript()
-			if *update {
-				files["out"].Data = []byte(got)
-				if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(string(files["out"].Data), got); diff != "" {
-				t.Errorf("-want +got\n%s", diff)
-			}
-		})
-	}
+	eventtest.Golden(t, *update, func(t *testing.T, a *txtar.Archive) []byte {
+		r := newRig(t, alerts.Config{})
+		for line := range bytes.Lines(a.Files[0].Data) {
+			r.play(line)
+		}
+		return []byte(r.transcript())
+	})
 }
 
 // play does what one line of a txtar file says.

@@ -4,19 +4,17 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/falconer-sec/falconer/pkg/event"
+	"github.com/falconer-sec/falconer/pkg/eventtest"
 	"github.com/falconer-sec/falconer/pkg/runs"
 )
 
@@ -28,31 +26,7 @@ var update = flag.Bool("update", false, "rewrite the events in testdata/*.txtar"
 //
 // The comment says: notice, the last part of the event's type, or ping; age, how
 // old the Job is at a ping; sensor, who watches.
-func TestCases(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no test files: %v", err)
-	}
-	for _, name := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
-			a, err := txtar.ParseFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := happen(t, a)
-			last := &a.Files[len(a.Files)-1]
-			if *update {
-				last.Data = got
-				if err := os.WriteFile(name, txtar.Format(a), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if d := cmp.Diff(string(last.Data), string(got)); d != "" {
-				t.Errorf("exited (-want +got):\n%s", d)
-			}
-		})
-	}
-}
+func TestCases(t *testing.T) { eventtest.Golden(t, *update, happen) }
 
 // settings reads the comment of a case.
 func settings(comment []byte) map[string]string {

@@ -156,48 +156,29 @@ func push(t testing.TB) ce.Event {
 // TestPushes pushes the source in each testdata/*.txtar and compares the
 // events with those that stand in "events".
 func TestPushes(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no test files: %v", err)
-	}
-	for _, name := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
-			a, err := txtar.ParseFile(name)
+	eventtest.Golden(t, *update, func(t *testing.T, a *txtar.Archive) []byte {
+		var r eventtest.Recorder
+		b := archive(t, a.Files[:len(a.Files)-1])
+		f, _ := newFunction(t, &r, fetcher(func() (io.Reader, error) { return bytes.NewReader(b), nil }))
+		if _, err := f.Handle(t.Context(), push(t)); err != nil {
+			t.Fatal(err)
+		}
+		var got bytes.Buffer
+		for _, e := range r.Events() {
+			if err := event.Check(e); err != nil {
+				t.Error(err)
+			}
+			j, err := json.MarshalIndent(e, "", "  ")
 			if err != nil {
 				t.Fatal(err)
 			}
-			last := len(a.Files) - 1
-			var r eventtest.Recorder
-			b := archive(t, a.Files[:last])
-			f, _ := newFunction(t, &r, fetcher(func() (io.Reader, error) { return bytes.NewReader(b), nil }))
-			if _, err := f.Handle(t.Context(), push(t)); err != nil {
-				t.Fatal(err)
-			}
-			var got bytes.Buffer
-			for _, e := range r.Events() {
-				if err := event.Check(e); err != nil {
-					t.Error(err)
-				}
-				j, err := json.MarshalIndent(e, "", "  ")
-				if err != nil {
-					t.Fatal(err)
-				}
-				got.Write(append(j, '\n'))
-			}
-			if *update {
-				a.Files[last].Data = got.Bytes()
-				if err := os.WriteFile(name, txtar.Format(a), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if d := cmp.Diff(string(a.Files[last].Data), got.String()); d != "" {
-				t.Errorf("events (-want +got):\n%s", d)
-			}
-			if left, _ := os.ReadDir(f.Planner.TempDir); len(left) > 0 {
-				t.Errorf("left behind: %v", left)
-			}
-		})
-	}
+			got.Write(append(j, '\n'))
+		}
+		if left, _ := os.ReadDir(f.Planner.TempDir); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+		return got.Bytes()
+	})
 }
 
 func TestHandleIsIdempotent(t *testing.T) {

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
 	"github.com/falconer-sec/falconer/pkg/event"
@@ -53,39 +52,20 @@ func made(t testing.TB, typ, id string, data any) ce.Event {
 // TestEvents hands the events of each testdata/*.txtar to the function and
 // compares what stands on the terminal with the text beside them.
 func TestEvents(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no test files: %v", err)
-	}
-	for _, name := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
-			a, err := txtar.ParseFile(name)
-			if err != nil {
+	eventtest.Golden(t, *update, func(t *testing.T, a *txtar.Archive) []byte {
+		var out bytes.Buffer
+		f := New(eventtest.Log(t), NewTerminal(&out, report.Options{}))
+		for _, in := range a.Files[:len(a.Files)-1] {
+			var e ce.Event
+			if err := json.Unmarshal(in.Data, &e); err != nil {
 				t.Fatal(err)
 			}
-			var out bytes.Buffer
-			f := New(eventtest.Log(t), NewTerminal(&out, report.Options{}))
-			last := len(a.Files) - 1
-			for _, in := range a.Files[:last] {
-				var e ce.Event
-				if err := json.Unmarshal(in.Data, &e); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := f.Handle(t.Context(), e); err != nil {
-					fmt.Fprintf(&out, "%s: %v (%v)\n", in.Name, err, fault.KindOf(err))
-				}
+			if _, err := f.Handle(t.Context(), e); err != nil {
+				fmt.Fprintf(&out, "%s: %v (%v)\n", in.Name, err, fault.KindOf(err))
 			}
-			if *update {
-				a.Files[last].Data = out.Bytes()
-				if err := os.WriteFile(name, txtar.Format(a), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if d := cmp.Diff(string(a.Files[last].Data), out.String()); d != "" {
-				t.Errorf("terminal (-want +got):\n%s", d)
-			}
-		})
-	}
+		}
+		return out.Bytes()
+	})
 }
 
 // flaky is a sink that fails as told and counts.
