@@ -1,5 +1,6 @@
 // Package eventtest helps to test what emits, handles and carries events: a
-// Recorder with expectations, fixtures, and a JetStream server for a test.
+// Recorder with expectations, fixtures, archives of events in and events out, and
+// a JetStream server for a test.
 //
 // Expectations wait, since delivery is asynchronous, and don't look at order,
 // since delivery has none.
