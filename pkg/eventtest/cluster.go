@@ -22,8 +22,9 @@ type Cluster struct {
 	servers []*server.Server // nil where stopped
 }
 
-// NATSCluster starts a cluster of n servers that lives until the test ends.
-func NATSCluster(t testing.TB, n int) *Cluster {
+// NATSCluster starts a cluster of n servers that lives until the test ends; opts
+// adjust each server's options.
+func NATSCluster(t testing.TB, n int, opts ...func(*server.Options)) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t, servers: make([]*server.Server, n)}
 	routes, clients := ports(t, n), ports(t, n)
@@ -39,6 +40,9 @@ func NATSCluster(t testing.TB, n int) *Cluster {
 			Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: routes[i]},
 			Routes:  server.RoutesFromStr(strings.Join(urls, ",")),
 		})
+		for _, adjust := range opts {
+			adjust(c.options[i])
+		}
 	}
 	t.Cleanup(func() {
 		for i := range n {
