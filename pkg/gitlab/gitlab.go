@@ -12,13 +12,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
-	gitlab "gitlab.com/gitlab-org/api/client-go"
+	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/secret"
@@ -47,7 +46,7 @@ type Config struct {
 
 // Client calls one GitLab. It is safe for concurrent use.
 type Client struct {
-	api  *gitlab.Client
+	api  *api
 	base string
 }
 
@@ -75,14 +74,8 @@ func New(c Config) (*Client, error) {
 			IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second, ForceAttemptHTTP2: true}
 	}
 	client := &http.Client{Transport: &bounded{next: c.HTTP, timeout: c.Timeout}, CheckRedirect: sameHost}
-	api, err := gitlab.NewClient(c.Token,
-		gitlab.WithBaseURL(c.URL), gitlab.WithHTTPClient(client), gitlab.WithUserAgent("falconer"),
-		gitlab.WithCustomRetry(again), gitlab.WithCustomRetryMax(c.Tries-1), gitlab.WithCustomBackoff(backoff(c.Wait)),
-		gitlab.WithURLWarningLogger(slog.New(slog.DiscardHandler)), gitlab.WithCustomLogger(nil),
-	)
-	if err != nil {
-		return nil, fault.New("gitlab: make client", fault.Permanent, err)
-	}
+	api := newAPI(u, c.Token, &retryablehttp.Client{HTTPClient: client, RetryMax: c.Tries - 1,
+		CheckRetry: again, Backoff: backoff(c.Wait), ErrorHandler: retryablehttp.PassthroughErrorHandler})
 	return &Client{api: api, base: strings.TrimSuffix(c.URL, "/")}, nil
 }
 
@@ -132,8 +125,6 @@ func (b *bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	// The client module would make a limiter of this while others use the old one.
-	resp.Header.Del("Ratelimit-Limit")
 	limit := int64(MaxAnswer)
 	if strings.Contains(r.URL.Path, "/repository/archive") {
 		limit = -1
