@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"sync"
@@ -11,21 +13,27 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/report"
+	"github.com/falconer-sec/falconer/pkg/report/dossier"
+	"github.com/falconer-sec/falconer/pkg/report/format"
 	"github.com/falconer-sec/falconer/pkg/scan"
 )
 
 // Directory writes each result to a file, <scan ID>.json, that holds the
-// newest revision. A reader never sees half a file. Rejections that belong to
-// a scan are left to other sinks: there is no result.
+// newest revision, and beside it to <scan ID>.<format>.json in each further
+// format. A reader never sees half a file. Rejections that belong to a scan
+// are left to other sinks: there is no result.
 type Directory struct {
-	mu  sync.Mutex // between reading a file's revision and replacing it
-	dir string
+	mu      sync.Mutex // between reading a file's revision and replacing it
+	dir     string
+	formats []format.Format
 }
 
 var _ Sink = (*Directory)(nil)
 
 // NewDirectory returns a sink that writes to dir, which must exist.
-func NewDirectory(dir string) *Directory { return &Directory{dir: dir} }
+func NewDirectory(dir string, formats ...format.Format) *Directory {
+	return &Directory{dir: dir, formats: formats}
+}
 
 // Name implements Sink.
 func (*Directory) Name() string { return "directory" }
@@ -50,7 +58,18 @@ func (d *Directory) Deliver(_ context.Context, r Report) error {
 	if newest(root, name) > r.Result.Revision {
 		return nil
 	}
-	return fault.New("write result", fault.Transient, replace(root, name, *r.Result))
+	return fault.New("write result", fault.Transient, d.write(root, id, *r.Result))
+}
+
+// write replaces the files of a scan; the one that has the revision is last.
+func (d *Directory) write(root *os.Root, id scan.ID, r finding.Result) error {
+	all := dossier.Make(dossier.Input{Version: dossier.BuildVersion(), Results: []finding.Result{r}})
+	for _, f := range d.formats {
+		if err := replace(root, fmt.Sprintf("%s.%s.json", id, f.Name), func(w io.Writer) error { return f.Write(w, all) }); err != nil {
+			return err
+		}
+	}
+	return replace(root, string(id)+".json", func(w io.Writer) error { return report.JSON(w, r) })
 }
 
 // newest returns the revision that a file holds, 0 if it holds none.
@@ -64,7 +83,7 @@ func newest(root *os.Root, name string) int {
 }
 
 // replace writes a file that takes the place of name once it is on disk.
-func replace(root *os.Root, name string, r finding.Result) error {
+func replace(root *os.Root, name string, write func(io.Writer) error) error {
 	tmp := name + ".new"
 	if err := root.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a process that was killed
 		return err
@@ -73,7 +92,7 @@ func replace(root *os.Root, name string, r finding.Result) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(report.JSON(f, r), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
 		return errors.Join(err, root.Remove(tmp))
 	}
 	return root.Rename(tmp, name)

@@ -25,6 +25,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/report"
+	"github.com/falconer-sec/falconer/pkg/report/format"
 	"github.com/falconer-sec/falconer/pkg/scan"
 )
 
@@ -153,6 +154,30 @@ func TestDirectoryKeepsTheNewest(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 1 {
 		t.Errorf("%d files, %v", len(entries), err)
+	}
+}
+
+// TestDirectoryFormats: every file has the newest revision's content.
+func TestDirectoryFormats(t *testing.T) {
+	dir, id := t.TempDir(), string(result(1).ScanID)
+	d := NewDirectory(dir, format.All()...)
+	deliver := func(revision int, change func(*finding.Result)) {
+		r := result(revision)
+		change(&r)
+		if err := d.Deliver(t.Context(), Report{Result: &r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deliver(2, func(r *finding.Result) { r.Verdict, r.Incomplete = finding.Inconclusive, []string{"a gap"} })
+	deliver(1, func(*finding.Result) {}) // late, and older
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1+len(format.All()) {
+		t.Errorf("%d files, %v", len(entries), err)
+	}
+	for _, f := range format.All() {
+		if b, err := os.ReadFile(filepath.Join(dir, id+"."+f.Name+".json")); err != nil || !strings.Contains(string(b), "gap") {
+			t.Errorf("%s: %v, %s", f.Name, err, b)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/gitlab"
+	"github.com/falconer-sec/falconer/pkg/report/format"
 	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/secret"
 	"github.com/falconer-sec/falconer/pkg/serve"
@@ -23,6 +24,7 @@ const webhookTimeout = 20 * time.Second
 //	FALCONER_REPORT_WEBHOOK_URL  an address that each event is posted to
 //	FALCONER_REPORT_TOKEN        the bearer token to send there (or _FILE)
 //	FALCONER_RESULTS_DIR         a directory for each scan's newest result
+//	FALCONER_RESULTS_FORMATS     what it gets beside JSON: gitlab,sarif,osv,cyclonedx
 //	GITLAB_URL                   the GitLab that gets commit statuses and, where
 //	                             NATS_URL is set, discussions of merge requests
 //	GITLAB_TOKEN                 its access token (or _FILE), scope api
@@ -45,7 +47,11 @@ func Service(d serve.Deps) (function.Handler, error) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fault.New("FALCONER_RESULTS_DIR", fault.Permanent, err)
 		}
-		sinks = append(sinks, NewDirectory(dir))
+		formats, err := format.List(d.Env("FALCONER_RESULTS_FORMATS"))
+		if err != nil {
+			return nil, fault.New("FALCONER_RESULTS_FORMATS", fault.Permanent, err)
+		}
+		sinks = append(sinks, NewDirectory(dir, formats...))
 	}
 	forge, err := gitlab.FromEnv(d.Env)
 	if err != nil {

@@ -18,6 +18,7 @@ func TestServiceRefusesWhatCannotWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	const address, token, dir = "FALCONER_REPORT_WEBHOOK_URL", "FALCONER_REPORT_TOKEN", "FALCONER_RESULTS_DIR"
+	const formats = "FALCONER_RESULTS_FORMATS"
 	tests := map[string]struct {
 		env   map[string]string
 		names string // what the error names; "" for none
@@ -29,6 +30,8 @@ func TestServiceRefusesWhatCannotWork(t *testing.T) {
 		"another scheme":          {map[string]string{address: "file:///etc/passwd"}, address},
 		"a short token":           {map[string]string{address: "https://reports.example.com/", token: "short"}, token},
 		"a file, not a directory": {map[string]string{dir: file}, dir},
+		"formats":                 {map[string]string{dir: t.TempDir(), formats: "gitlab,sarif"}, ""},
+		"an unknown format":       {map[string]string{dir: t.TempDir(), formats: "gitlab,pdf"}, formats},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

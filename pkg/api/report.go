@@ -2,11 +2,9 @@ package api
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"io"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -75,7 +73,7 @@ func formats() string { return strings.Join(append(format.Names(), "json", "text
 // gather reads what became of the scans. A scan that is not over is an answer
 // of its own, which says when to ask again.
 func (a *api) gather(w http.ResponseWriter, r *http.Request, ids []string) (dossier.Input, error) {
-	in := dossier.Input{Version: buildVersion(), Now: a.Now}
+	in := dossier.Input{Version: dossier.BuildVersion(), Now: a.Now}
 	var known []scan.ID
 	for _, id := range ids {
 		rec, err := a.record(r.Context(), id)
@@ -137,12 +135,4 @@ func (d *document) single(form string, in dossier.Input) error {
 		write = func(w io.Writer) error { return report.Text(w, r, report.Options{}) }
 	}
 	return write(&d.body)
-}
-
-// buildVersion is falconer's own version, as the reports name it.
-func buildVersion() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return cmp.Or(info.Main.Version, "unknown")
-	}
-	return "unknown"
 }

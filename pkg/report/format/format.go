@@ -53,3 +53,19 @@ func Names() []string {
 	}
 	return names
 }
+
+// List reads names that commas separate; none is an empty list.
+func List(names string) ([]Format, error) {
+	var list []Format
+	for name := range strings.SplitSeq(names, ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			continue
+		}
+		f, err := Parse(name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, f)
+	}
+	return list, nil
+}

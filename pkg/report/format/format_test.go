@@ -44,3 +44,14 @@ func TestParse(t *testing.T) {
 		}
 	}
 }
+
+func TestList(t *testing.T) {
+	for names, want := range map[string]int{"": 0, " , ": 0, "sarif": 1, "gitlab, osv,": 2} {
+		if got, err := format.List(names); err != nil || len(got) != want {
+			t.Errorf("%q: %d, %v", names, len(got), err)
+		}
+	}
+	if _, err := format.List("gitlab,pdf"); err == nil {
+		t.Error("an unknown format is left out in silence")
+	}
+}
