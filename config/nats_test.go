@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/falconer-sec/falconer/functions/deadletter"
+	"github.com/falconer-sec/falconer/functions/gitlabhook"
 	"github.com/falconer-sec/falconer/functions/planner"
 	"github.com/falconer-sec/falconer/functions/reporter"
 	"github.com/falconer-sec/falconer/functions/runner"
@@ -148,8 +149,22 @@ var natsWork = map[string]func(context.Context, *nats.Conn) error{
 		if _, err := known.Get(ctx, scanID); err != nil && !errors.Is(err, results.ErrNotFound) {
 			return err
 		}
-		_, err = p.Store.Put(ctx, strings.NewReader("an archive"))
-		return err
+		if _, err := p.Store.Put(ctx, strings.NewReader("an archive")); err != nil {
+			return err
+		}
+		return branches(ctx, nc)
+	},
+	"gitlabhook": func(ctx context.Context, nc *nats.Conn) error {
+		taken, err := gitlabhook.OpenMemory(ctx, nc)
+		if err != nil {
+			return err
+		}
+		for _, want := range []bool{true, false} {
+			if first, err := taken.First(ctx, "key"); err != nil || first != want {
+				return fmt.Errorf("the webhook is new: %v, not %v: %w", first, want, err)
+			}
+		}
+		return taken.Forget(ctx, "key")
 	},
 	"reporter": func(ctx context.Context, nc *nats.Conn) error {
 		known, err := results.Open(ctx, nc, results.Config{Guest: true})
@@ -320,6 +335,11 @@ func TestNoUserMayDoAnothersWork(t *testing.T) {
 	tests := map[string]struct{ user, publish, subscribe string }{
 		"planner reads alerts":                       {user: "planner", publish: direct + "ALERTS"},
 		"planner writes alerts":                      {user: "planner", publish: "alerts.scan.x.y"},
+		"gitlabhook reads results":                   {user: "gitlabhook", publish: direct + "KV_results"},
+		"gitlabhook writes sources":                  {user: "gitlabhook", publish: "$O.sources.C.x"},
+		"gitlabhook changes what was looked at":      {user: "gitlabhook", publish: "$KV.heads.x"},
+		"gitlabhook deletes its memory":              {user: "gitlabhook", publish: drop + "KV_webhooks"},
+		"planner forgets webhooks":                   {user: "planner", publish: "$KV.webhooks.x"},
 		"runner writes alerts":                       {user: "runner", publish: "alerts.scan.x.y"},
 		"runner writes results":                      {user: "runner", publish: "$KV.results.x"},
 		"jobwatch writes results":                    {user: "jobwatch", publish: "$KV.results.x"},
@@ -374,13 +394,13 @@ func TestNoUserMayDoAnothersWork(t *testing.T) {
 	}
 }
 
-// TestStrangersAreRefused: no user for functions that store nothing, none for
-// nobody, and none with another's password.
+// TestStrangersAreRefused: no user for strangers, none for nobody, and none with
+// another's password.
 func TestStrangersAreRefused(t *testing.T) {
 	ns := startNATS(t, "base/nats/nats.conf")
 	tests := map[string][]nats.Option{
 		"nobody":             nil,
-		"gitlabhook":         {nats.UserInfo("gitlabhook", "gitlabhookgitlabhook")},
+		"a stranger":         {nats.UserInfo("stranger", "strangerstranger")},
 		"a wrong password":   {nats.UserInfo("api", "x")},
 		"another's password": {nats.UserInfo("api", "plannerplanner")},
 	}

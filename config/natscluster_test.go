@@ -44,7 +44,7 @@ func TestClientsOfTheNATSCluster(t *testing.T) {
 			}
 		}
 	}
-	if clients != 10 {
-		t.Errorf("%d clients, not 10", clients)
+	if clients != 11 {
+		t.Errorf("%d clients, not 11", clients)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/nats-io/nats.go"
 
 	"github.com/falconer-sec/falconer/functions/deadletter"
 	"github.com/falconer-sec/falconer/pkg/alerts"
@@ -16,6 +17,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/falco"
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/function"
+	"github.com/falconer-sec/falconer/pkg/heads"
 	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/scan"
 )
@@ -113,4 +115,26 @@ func discard(ctx context.Context, s *deadletter.Store) error {
 		id = l.ID
 	}
 	return s.Discard(ctx, id)
+}
+
+// branches does with the memory of branches what the planner does.
+func branches(ctx context.Context, nc *nats.Conn) error {
+	s, err := heads.Open(ctx, nc)
+	if err != nil {
+		return err
+	}
+	if err := s.Note(ctx, heads.Head{Project: "a/b", Ref: "refs/heads/main", SHA: "x"}); err != nil {
+		return err
+	}
+	if err := s.Ask(ctx, "a/b", "refs/heads/main", "y", time.Unix(1, 0)); err != nil {
+		return err
+	}
+	of, err := s.Of(ctx, "a/b")
+	if err != nil || len(of) != 1 {
+		return fmt.Errorf("%d branches are known, not 1: %w", len(of), err)
+	}
+	if list, err := s.Projects(ctx); err != nil || len(list) != 1 {
+		return fmt.Errorf("%d projects are known, not 1: %w", len(list), err)
+	}
+	return s.Forget(ctx, "a/b", "refs/heads/main")
 }

@@ -139,7 +139,7 @@ func TestRoutingOfSources(t *testing.T) {
 		extensions map[string]string
 		want       []string
 	}{
-		"ping":                  {event.Ping, nil, []string{"correlator", "jobwatch", "runner"}},
+		"ping":                  {event.Ping, nil, []string{"correlator", "jobwatch", "planner", "runner"}},
 		"job added":             {event.ResourceAdded, job, []string{"jobwatch"}},
 		"job updated":           {event.ResourceUpdated, job, []string{"jobwatch"}},
 		"job deleted":           {event.ResourceDeleted, job, []string{"jobwatch"}},

@@ -26,5 +26,7 @@ func form(name string) (func(io.Writer, finding.Result) error, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--format: %.40q is none of %s", name, forms())
 	}
-	return func(w io.Writer, r finding.Result) error { return f.Write(w, dossier.Make(dossier.Input{Version: ownVersion(), Results: []finding.Result{r}})) }, nil
+	return func(w io.Writer, r finding.Result) error {
+		return f.Write(w, dossier.Make(dossier.Input{Version: ownVersion(), Results: []finding.Result{r}}))
+	}, nil
 }

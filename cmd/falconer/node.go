@@ -59,6 +59,7 @@ type nodeConfig struct {
 	hosts       []string
 	archives    string         // directory of source archives for pushes; "" for none
 	gitlab      *gitlab.Client // where sources come from without archives; nil for none
+	projects    []string       // at gitlab, watched for missed pushes from the start
 	parallel    int            // scans at a time
 	limits      sandbox.Limits
 	sandboxLogs string
@@ -99,6 +100,7 @@ type node struct {
 	planner planner.Planner
 	join    *correlator.Correlator
 	notify  *alerts.Notifier
+	missed  *planner.Reconciler // nil without GitLab
 
 	stop       context.CancelFunc
 	stopAsking func() // ends what AskAhead began
@@ -208,6 +210,11 @@ func (n *node) subscribe(ctx context.Context) error {
 	if c.letters != nil {
 		letters = c.letters(letters)
 	}
+	plan := &planner.Function{Planner: n.planner, Fetcher: n.sourcesOfPushes(), Changes: n.changes(), Results: n.results, Emitter: n.emit, Now: time.Now, Log: c.log}
+	if err := plan.Watch(ctx, n.nc, c.gitlab, c.projects); err != nil {
+		return err
+	}
+	n.missed = plan.Missed
 	meter, err := function.NewMeter(n.metrics)
 	if err != nil {
 		return err
@@ -217,7 +224,7 @@ func (n *node) subscribe(ctx context.Context) error {
 		handler     function.Handler
 		concurrency int
 	}{
-		{planner.Name, &planner.Function{Planner: n.planner, Fetcher: n.sourcesOfPushes(), Changes: n.changes(), Results: n.results, Emitter: n.emit, Now: time.Now, Log: c.log}, 2},
+		{planner.Name, plan, 2},
 		{runner.Name, run, c.parallel},
 		{correlator.Name, n.join, 64}, // one that gathers late alerts holds its slot for a while
 		{reporter.Name, report, 4},
@@ -315,7 +322,11 @@ func (n *node) start(ctx context.Context) error {
 	if err := n.broker.Start(ctx); err != nil {
 		return err
 	}
-	for name, loop := range map[string]func(context.Context) error{"correlator": n.join.Run, "notifier": n.notify.Run} {
+	loops := map[string]func(context.Context) error{"correlator": n.join.Run, "notifier": n.notify.Run}
+	if n.missed != nil {
+		loops["reconcile"] = func(ctx context.Context) error { return n.missed.Run(ctx, planner.ReconcileEvery) }
+	}
+	for name, loop := range loops {
 		n.loops.Go(func() {
 			if err := loop(ctx); err != nil && ctx.Err() == nil {
 				n.c.log.Error("a loop ended", "loop", name, "error", err)

@@ -17,6 +17,7 @@ import (
 	apifunc "github.com/falconer-sec/falconer/functions/api"
 	"github.com/falconer-sec/falconer/functions/falcogate"
 	"github.com/falconer-sec/falconer/functions/gitlabhook"
+	"github.com/falconer-sec/falconer/functions/planner"
 	"github.com/falconer-sec/falconer/functions/reporter"
 	"github.com/falconer-sec/falconer/pkg/api"
 	"github.com/falconer-sec/falconer/pkg/api/packagehunter"
@@ -70,6 +71,7 @@ Secrets come from the environment, or from files that NAME_FILE variables name (
 
 Other settings of the environment:
   GITLAB_URL                      your GitLab, e.g. https://gitlab.example.com
+  FALCONER_GITLAB_PROJECTS        projects there that are watched for pushes that no webhook told of; others are, once a push was heard
   FALCONER_SOURCE_DIR             take the sources of pushes from here instead: PROJECT/SHA.tar.gz (see --archives)
   FALCONER_RESULT_URL             where commit statuses lead: URL/SCAN-ID`,
 		Args: cobra.NoArgs,
@@ -186,7 +188,7 @@ func (a *app) serveConfig(f serveFlags, secret secrets) (nodeConfig, error) {
 	if c.gitlab, err = gitlab.FromEnv(a.getenv); err != nil {
 		return c, err
 	}
-	c.sinks = sinks
+	c.sinks, c.projects = sinks, planner.Projects(a.getenv)
 	c.resultURL, err = reporter.ResultURL(a.getenv)
 	return c, err
 }

@@ -42,7 +42,7 @@ func watch(t *testing.T, projects ...string) *watcher {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	known, err := heads.Open(t.Context(), nc, 1)
+	known, err := heads.Open(t.Context(), nc)
 	if err != nil {
 		t.Fatal(err)
 	}

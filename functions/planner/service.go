@@ -14,6 +14,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/gitlab"
+	"github.com/falconer-sec/falconer/pkg/heads"
 	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/serve"
 	"github.com/falconer-sec/falconer/pkg/source"
@@ -24,6 +25,8 @@ import (
 //
 //	GITLAB_URL           the GitLab that sources are fetched from
 //	GITLAB_TOKEN         its access token (or _FILE), scope read_api or api
+//	FALCONER_GITLAB_PROJECTS  projects that are watched for missed pushes from
+//	                     the start, by path
 //	FALCONER_SOURCE_DIR  where the sources of pushes are instead, see LocalArchives
 //	FALCONER_RULES_DIR   rules in place of the shipped ones; the same as the
 //	                     runner's, since their version is part of a scan's ID
@@ -49,7 +52,24 @@ func Service(d serve.Deps) (function.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Function{Planner: p, Fetcher: fetcher, Changes: comparer(forge), Results: known, Emitter: d.Emitter, Now: time.Now, Log: d.Log}, nil
+	f := &Function{Planner: p, Fetcher: fetcher, Changes: comparer(forge), Results: known, Emitter: d.Emitter, Now: time.Now, Log: d.Log}
+	return f, f.Watch(d.Context, d.NATS, forge, Projects(d.Env), stream.Replicas(d.Replicas))
+}
+
+// Watch has the function remember how far branches were looked at, and look for
+// missed pushes: on the cluster's sweep, or as Missed.Run makes it. Without a
+// GitLab there is nothing to look at, and Missed stays nil.
+func (f *Function) Watch(ctx context.Context, nc *nats.Conn, forge *gitlab.Client, projects []string, opts ...stream.Option) error {
+	if forge == nil {
+		return nil
+	}
+	known, err := heads.Open(ctx, nc, opts...)
+	if err != nil {
+		return err
+	}
+	f.Heads = known
+	f.Missed = &Reconciler{Forge: forge, Heads: known, Projects: projects, Emitter: f.Emitter, Now: f.Now, Log: f.Log}
+	return nil
 }
 
 // Sources says where the sources of pushes come from: a directory where one is

@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/stream"
 )
 
 // Bucket is the name of the key-value bucket.
@@ -49,16 +50,13 @@ type Project struct {
 type Store struct{ kv jetstream.KeyValue }
 
 // Open creates the bucket, or takes it as it is.
-func Open(ctx context.Context, nc *nats.Conn, replicas int) (*Store, error) {
+func Open(ctx context.Context, nc *nats.Conn, opts ...stream.Option) (*Store, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fault.New("heads: open", fault.Permanent, err)
 	}
-	kv, err := js.KeyValue(ctx, Bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: Bucket, Description: "how far each branch was looked at",
-			History: 1, Storage: jetstream.FileStorage, Replicas: max(replicas, 1)})
-	}
+	kv, err := stream.KeyValue(ctx, js, jetstream.KeyValueConfig{Bucket: Bucket, Description: "how far each branch was looked at",
+		History: 1, Storage: jetstream.FileStorage}, stream.On(opts))
 	return &Store{kv}, fault.New("heads: open", fault.Transient, err)
 }
 

@@ -26,7 +26,7 @@ func open(t *testing.T) *heads.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	s, err := heads.Open(t.Context(), nc, 1)
+	s, err := heads.Open(t.Context(), nc)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,3 +66,30 @@ func TestGitLab(t *testing.T) {
 	}
 	s.stop()
 }
+
+// A push that no webhook told of is scanned all the same: at the start, since
+// that is when one looks.
+func TestMissedPush(t *testing.T) {
+	lab := gitlabtest.New("glpat-test-token")
+	p := lab.Project(15, "mike/diaspora")
+	bad := p.Commit("refs/heads/main", gitlabtest.Tree(project(t, "stolen-key")))
+	a := newAccount(t)
+	a.env = append(a.env, "GITLAB_URL="+lab.Start(t), "GITLAB_TOKEN=glpat-test-token", "FALCONER_GITLAB_PROJECTS=mike/diaspora")
+	s := a.serve()
+	concluded := func(sha, state string) {
+		t.Helper()
+		eventually(t, "GitLab has the status "+state, func() (string, bool) {
+			all := p.Statuses(sha)
+			return s.errout.String(), len(all) == 1 && all[0].State == state
+		})
+	}
+	concluded(bad, "failed")
+	s.stop()
+	good := p.Commit("refs/heads/main", gitlabtest.Tree(project(t, "benign-postinstall")))
+	s = a.serve()
+	concluded(good, "success")
+	if n := s.count("repo.push", "mike/diaspora"); n != 2 {
+		t.Errorf("%d pushes, want 2", n)
+	}
+	s.stop()
+}

@@ -79,6 +79,9 @@ func TestPackageHunter(t *testing.T) {
 		if r := results(t, o.out); o.code != 0 || len(r) != 1 || r[0].Verdict != "malicious" || !strings.Contains(o.errout, "pending") && names[0] == "HTR_user" || strings.Contains(o.errout, password) {
 			t.Errorf("%s: exit code %d\n%s%s", names[0], o.code, o.out, o.errout)
 		}
+		if o := analyze("--format", "gitlab", "--quiet"); o.code != 0 || o.errout != "" || !strings.Contains(o.out, `"packagehunter"`) || !strings.Contains(o.out, `"severity"`) {
+			t.Errorf("--format gitlab: exit code %d\n%s%s", o.code, o.out, o.errout)
+		}
 		if o := analyze("--exit-code"); o.code != 2 {
 			t.Errorf("--exit-code: %d\n%s", o.code, o.errout)
 		}

@@ -74,8 +74,8 @@ type Config struct {
 	MaxArchive    int64         // bytes of an archive; source.DefaultLimits().Archive
 	UploadTimeout time.Duration // for sending and planning one archive; 10 min
 	Uploads       int           // archives taken in at once; 4
-	UploadRate    Rate          // of one user; 10 a minute, 20 at once
-	RequestRate   Rate          // of one user; 600 a minute, 100 at once
+	UploadRate    Rate          // of one user; 60 a minute, 60 at once
+	RequestRate   Rate          // of one user; 6,000 a minute, 500 at once
 }
 
 // Rate is how many requests a user may send.
@@ -104,10 +104,10 @@ func New(c Config) http.Handler {
 		c.Uploads = 4
 	}
 	if c.UploadRate == (Rate{}) {
-		c.UploadRate = Rate{PerMinute: 10, Burst: 20}
+		c.UploadRate = Rate{PerMinute: 60, Burst: 60}
 	}
 	if c.RequestRate == (Rate{}) {
-		c.RequestRate = Rate{PerMinute: 600, Burst: 100}
+		c.RequestRate = Rate{PerMinute: 6000, Burst: 500}
 	}
 	s := &server{Config: c, checker: users.NewChecker(c.Users, c.Now), origin: http.NewCrossOriginProtection(), slots: make(chan struct{}, c.Uploads),
 		uploads: newLimiter(c.UploadRate, c.Now), requests: newLimiter(c.RequestRate, c.Now)}
