@@ -73,6 +73,21 @@ func (c *Client) Scan(ctx context.Context, id scan.ID) (api.ScanState, error) {
 	return out, c.call(ctx, http.MethodGet, "/scans/"+url.PathEscape(string(id)), "", nil, &out)
 }
 
+// Report returns a scan's report in a form, "gitlab" for one. While the scan is
+// not over the error is a Problem (wrapped) of status 409.
+func (c *Client) Report(ctx context.Context, id scan.ID, form string) ([]byte, error) {
+	resp, err := c.do(ctx, http.MethodGet, "/scans/"+url.PathEscape(string(id))+"/report?format="+url.QueryEscape(form), "", nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err == nil && len(b) > maxAnswer {
+		err = errors.New("the report is too long")
+	}
+	return b, fault.New("client: read report", fault.Transient, err)
+}
+
 // Scans returns a page of scans, the one that changed last first; before is 0,
 // or Next of the page before.
 func (c *Client) Scans(ctx context.Context, before uint64, limit int) (api.ScanPage, error) {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -73,4 +74,14 @@ func FuzzStream(f *testing.F) {
 		for range answering(t, 200, "text/event-stream", body).Events(t.Context(), api.Query{Follow: true}) {
 		}
 	})
+}
+
+func TestReport(t *testing.T) {
+	if b, err := answering(t, 200, "application/json", "{}\n").Report(t.Context(), "x", "gitlab"); err != nil || string(b) != "{}\n" {
+		t.Errorf("%q, %v", b, err)
+	}
+	var p api.Problem
+	if _, err := answering(t, 409, "application/problem+json", `{"detail":"running"}`).Report(t.Context(), "x", "gitlab"); !errors.As(err, &p) || p.Status != 409 || p.Detail != "running" {
+		t.Errorf("%v", err)
+	}
 }
