@@ -218,7 +218,7 @@ var natsWork = map[string]func(context.Context, *nats.Conn) error{
 			return err
 		}
 		defer store.Close()
-		if _, err := store.Put(ctx, []alerts.Item{{Alert: alert, ScanID: scanID}}); err != nil {
+		if _, err := store.Put(ctx, []alerts.Item{{Alert: alert("falcogate"), ScanID: otherScan}}); err != nil {
 			return err
 		}
 		return announce(ctx, store)

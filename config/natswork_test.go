@@ -12,6 +12,7 @@ import (
 
 	"github.com/falconer-sec/falconer/functions/deadletter"
 	"github.com/falconer-sec/falconer/pkg/alerts"
+	"github.com/falconer-sec/falconer/pkg/answers"
 	"github.com/falconer-sec/falconer/pkg/correlate/kv"
 	"github.com/falconer-sec/falconer/pkg/eventtest"
 	"github.com/falconer-sec/falconer/pkg/falco"
@@ -25,7 +26,14 @@ import (
 // scanID is the scan that the tests of the store's users are about.
 const scanID = scan.ID("2f1b7a52-93a5-5c41-8f1e-0d3b5ad0c001")
 
-var alert = falco.Alert{Rule: "a rule", Priority: finding.Warning, Time: time.Unix(1_700_000_000, 0), Output: "something"}
+// otherScan is one whose alerts nobody counts.
+const otherScan = scan.ID("2f1b7a52-93a5-5c41-8f1e-0d3b5ad0c002")
+
+// alert is what a user stores; each another, as one that another user stored
+// before would be taken for a repetition.
+func alert(user string) falco.Alert {
+	return falco.Alert{Rule: "a rule", Priority: finding.Warning, Time: time.Unix(1_700_000_000, 0), Output: "something of " + user}
+}
 
 // announce runs a notifier until it has told of an alert.
 func announce(ctx context.Context, s *alerts.Store) error {
@@ -42,7 +50,7 @@ func announce(ctx context.Context, s *alerts.Store) error {
 
 // readAlerts reads what a correlator reads, and removes it.
 func readAlerts(ctx context.Context, s *alerts.Store) error {
-	outcomes, err := s.Put(ctx, []alerts.Item{{Alert: alert, ScanID: scanID}})
+	outcomes, err := s.Put(ctx, []alerts.Item{{Alert: alert("correlator"), ScanID: scanID}})
 	if err != nil {
 		return err
 	}
@@ -117,8 +125,18 @@ func discard(ctx context.Context, s *deadletter.Store) error {
 	return s.Discard(ctx, id)
 }
 
-// branches does with the memory of branches what the planner does.
+// branches does with its memories of branches and contents what the planner does.
 func branches(ctx context.Context, nc *nats.Conn) error {
+	same, err := answers.Open(ctx, nc)
+	if err != nil {
+		return err
+	}
+	if err := same.Remember(ctx, scanID, scanID); err != nil {
+		return err
+	}
+	if id, err := same.Find(ctx, scanID); err != nil || id != scanID {
+		return fmt.Errorf("the scan of a content is %q: %w", id, err)
+	}
 	s, err := heads.Open(ctx, nc)
 	if err != nil {
 		return err
