@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -90,7 +89,7 @@ func (a *api) acceptable(r *http.Request) error {
 // plan plans the scans and makes archive, requests and rejections durable.
 func (a *api) plan(ctx context.Context, body io.Reader, meta planner.Meta) (planner.Plan, error) {
 	sum := sha256.New()
-	plan, err := a.Planner.Plan(ctx, uploaded{io.TeeReader(body, sum)}, meta)
+	plan, err := a.Planner.Plan(ctx, Received(io.TeeReader(body, sum)), meta)
 	if err != nil {
 		return planner.Plan{}, err
 	}
@@ -130,21 +129,6 @@ func reasons(list []event.Rejected) []string {
 		out = append(out, r.Reason)
 	}
 	return out
-}
-
-// uploaded gives the errors of reading a request's body their kind.
-type uploaded struct{ r io.Reader }
-
-// Read implements io.Reader.
-func (u uploaded) Read(b []byte) (int, error) {
-	n, err := u.r.Read(b)
-	if err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return n, err
-	}
-	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
-		return n, fault.Errorf(fault.TooLarge, "the archive is larger than %d bytes", large.Limit)
-	}
-	return n, fault.Errorf(fault.Invalid, "the archive was not received whole: %w", err)
 }
 
 // metaOf reads the query of a submission.

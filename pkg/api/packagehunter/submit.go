@@ -2,7 +2,6 @@ package packagehunter
 
 import (
 	"context"
-	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/falconer-sec/falconer/functions/planner"
+	"github.com/falconer-sec/falconer/pkg/api"
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/fault"
@@ -50,7 +50,7 @@ func (s *server) submit(w http.ResponseWriter, r *http.Request, user string) {
 		s.refuse(w, r, err)
 		return
 	}
-	s.Log.Info("archive taken in", "user", user, "manager", manager, "scan", id)
+	s.Log.Info("archive taken in", "user", user, "manager", manager, "scan_id", id)
 	s.write(w, http.StatusOK, Answer{Status: StatusOK, ID: id})
 }
 
@@ -70,7 +70,7 @@ func project(user string) string { return "local/package-hunter/" + user }
 
 // plan asks for the scan of an archive, durably.
 func (s *server) plan(ctx context.Context, body io.Reader, manager, user string) (scan.ID, error) {
-	plan, err := s.Planner.Plan(ctx, received{body}, planner.Meta{
+	plan, err := s.Planner.Plan(ctx, api.Received(body), planner.Meta{
 		Project: project(user), StripTop: true, By: Name, Choose: func(_ context.Context, all []ecosystem.Project) ([]bool, error) { return choose(all, manager) },
 	})
 	if err != nil {
@@ -121,19 +121,4 @@ func why(list []event.Rejected, manager string) string {
 		}
 	}
 	return "nothing to scan: the archive has no lockfile of " + manager
-}
-
-// received gives the errors of reading a request's body their kind.
-type received struct{ r io.Reader }
-
-// Read implements io.Reader.
-func (u received) Read(b []byte) (int, error) {
-	n, err := u.r.Read(b)
-	if err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return n, err
-	}
-	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
-		return n, fault.Errorf(fault.TooLarge, "the archive is larger than %d bytes", large.Limit)
-	}
-	return n, fault.Errorf(fault.Invalid, "the archive was not received whole: %w", err)
 }
