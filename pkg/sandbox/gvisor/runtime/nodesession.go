@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/sentry/seccheck"
@@ -18,6 +19,10 @@ const (
 	stockSink  = "remote"
 	maxSession = 1 << 20
 )
+
+// maxPatience bounds how long a pod waits for a sensor that does not read, and
+// so how long it takes to be killed then.
+const maxPatience = 200 * time.Second
 
 // Of a pod's image: what a rule looks at in it, the sandbox writes first.
 var (
@@ -49,13 +54,25 @@ func NodeSession(stock []byte, env []string) (session []byte, changed bool, err 
 			return nil, false, fmt.Errorf("trace session: the sink %q has no endpoint", stockSink)
 		}
 		sinks = append(sinks, sinkConfig{Name: SinkName, IgnoreSetupError: s.IgnoreSetupError,
-			Config: Options{Endpoint: endpoint, Env: env, QuietReads: imageReads, System: imageDirs}})
+			Config: Options{Endpoint: endpoint, Env: env, QuietReads: imageReads, System: imageDirs, PatienceMS: patience(s.Config).Milliseconds()}})
 	}
 	if len(sinks) == 0 {
 		return nil, false, nil
 	}
 	session, err = podSession(sinks)
 	return session, err == nil, err
+}
+
+// patience is how long stock gVisor would try to send an event with a sink's
+// settings.
+func patience(config map[string]any) time.Duration {
+	retries, _ := config["retries"].(float64)
+	text, _ := config["backoff_max"].(string)
+	pause, _ := time.ParseDuration(text)
+	if seconds := retries * pause.Seconds(); seconds > 0 && seconds < maxPatience.Seconds() {
+		return time.Duration(seconds * float64(time.Second))
+	}
+	return maxPatience
 }
 
 // podSession tells the containers of a pod apart.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -44,7 +45,7 @@ func TestNodeSession(t *testing.T) {
 	if len(got.Session.Sinks) != 1 || got.Session.Sinks[0].Name != SinkName || got.Session.Sinks[0].Ignore {
 		t.Fatalf("sinks %+v", got.Session.Sinks)
 	}
-	want := Options{Endpoint: "/run/trace/events.sock", Env: []string{"A", "B"}, QuietReads: imageReads, System: imageDirs}
+	want := Options{Endpoint: "/run/trace/events.sock", Env: []string{"A", "B"}, QuietReads: imageReads, System: imageDirs, PatienceMS: 200_000}
 	if d := cmp.Diff(want, got.Session.Sinks[0].Config); d != "" {
 		t.Error(d)
 	}
@@ -131,5 +132,20 @@ func TestSessionFile(t *testing.T) {
 	}
 	if _, err := nodeSession(file, nil); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("a file without end: %v", err)
+	}
+}
+
+func TestPatience(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		`{}`: maxPatience, `{"retries": 500, "backoff_max": "2ms"}`: time.Second, `{"retries": 1e300, "backoff_max": "9h"}`: maxPatience,
+		`{"retries": -1, "backoff_max": "2ms"}`: maxPatience, `{"retries": "x", "backoff_max": 7}`: maxPatience,
+	} {
+		var config map[string]any
+		if err := json.Unmarshal([]byte(text), &config); err != nil {
+			t.Fatal(err)
+		}
+		if got := patience(config); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
 	}
 }

@@ -42,6 +42,7 @@ type sink struct {
 	maxTasks int64
 	tasks    atomic.Int64
 	dropped  atomic.Uint32
+	stalled  atomic.Bool // the last record had to be dropped: the sensor does not read
 	buffers  sync.Pool
 }
 
@@ -78,6 +79,11 @@ func setup(config map[string]any) (*os.File, error) {
 	}
 	f := os.NewFile(uintptr(s), o.Endpoint)
 	if err := greet(s, o.Endpoint); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("sensor at %s: %w", o.Endpoint, err)
+	}
+	tv := unix.NsecToTimeval(o.PatienceMS * int64(time.Millisecond))
+	if err := unix.SetsockoptTimeval(s, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv); err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("sensor at %s: %w", o.Endpoint, err)
 	}
@@ -139,23 +145,33 @@ func (s *sink) Stop() { _ = s.endpoint.Close() }
 func (s *sink) send(r *record.Record) {
 	buf := s.buffers.Get().(*[]byte)
 	*buf = record.AppendFrame((*buf)[:0], s.dropped.Load(), r)
-	s.write(*buf)
+	s.write(*buf, r.Kind == record.KindExit)
 	s.buffers.Put(buf)
 }
 
-// write blocks until the sensor has room. Any other failure is counted: the
-// sensor sees the count on the next frame, or the closed connection.
-func (s *sink) write(frame []byte) {
-	for {
-		_, err := unix.Write(s.endpoint.FD(), frame)
-		if err == unix.EINTR || err == unix.EAGAIN {
-			continue
-		}
-		if err != nil {
-			s.dropped.Add(1)
-		}
+// write blocks until the sensor has room, or for as long as it has patience. A
+// task that waits here can't be killed, so once that has run out, records no
+// longer wait until the sensor reads again; but the end of a process does, or
+// all could end before the sensor hears that it missed something. What is not
+// sent is counted: the sensor sees the count on the next frame, or the closed
+// connection.
+func (s *sink) write(frame []byte, end bool) {
+	if s.stalled.Load() && !end && !writable(s.endpoint.FD()) {
+		s.dropped.Add(1)
 		return
 	}
+	_, err := retry(func() (int, error) { return unix.Write(s.endpoint.FD(), frame) })
+	s.stalled.Store(err == unix.EAGAIN)
+	if err != nil {
+		s.dropped.Add(1)
+	}
+}
+
+// writable reports whether a packet could be sent now.
+func writable(fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	n, err := retry(func() (int, error) { return unix.Ppoll(p, &unix.Timespec{}, nil) })
+	return err == nil && n > 0
 }
 
 // Syscall implements seccheck.Sink for our own points. A nil message is one
@@ -165,7 +181,7 @@ func (s *sink) Syscall(_ context.Context, _ seccheck.FieldSet, _ *pb.ContextData
 	if !ok || v == nil || typ != MessageRecord {
 		return nil
 	}
-	s.write(record.AppendRaw(s.dropped.Load(), v.Value))
+	s.write(record.AppendRaw(s.dropped.Load(), v.Value), false)
 	return nil
 }
 
