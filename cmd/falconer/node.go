@@ -27,6 +27,7 @@ import (
 	"github.com/falconer-sec/falconer/functions/reporter"
 	"github.com/falconer-sec/falconer/functions/runner"
 	"github.com/falconer-sec/falconer/pkg/alerts"
+	"github.com/falconer-sec/falconer/pkg/answers"
 	"github.com/falconer-sec/falconer/pkg/api"
 	"github.com/falconer-sec/falconer/pkg/api/ledger"
 	"github.com/falconer-sec/falconer/pkg/broker"
@@ -210,7 +211,11 @@ func (n *node) subscribe(ctx context.Context) error {
 	if c.letters != nil {
 		letters = c.letters(letters)
 	}
-	plan := &planner.Function{Planner: n.planner, Fetcher: n.sourcesOfPushes(), Changes: n.changes(), Results: n.results, Emitter: n.emit, Now: time.Now, Log: c.log}
+	same, err := answers.Open(ctx, n.nc)
+	if err != nil {
+		return err
+	}
+	plan := &planner.Function{Answers: same, Planner: n.planner, Fetcher: n.sourcesOfPushes(), Changes: n.changes(), Results: n.results, Emitter: n.emit, Now: time.Now, Log: c.log}
 	if err := plan.Watch(ctx, n.nc, c.gitlab, c.projects); err != nil {
 		return err
 	}
@@ -302,7 +307,7 @@ func (n *node) runner(ctx context.Context, managers []ecosystem.Manager) (*runne
 	}
 	return runner.New(runner.Deps{
 		Sources: n.sources, Managers: byName, Mirror: registries.Mirror, Driver: sandbox.Traced(driver, kind, n.tracer), Kind: kind,
-		Alerts: alerts.Sink{Store: n.alerts}, Emit: n.emit, Ledger: ledger, Scripts: npm.InstallScripts, Modules: pack.Open(filepath.Join(c.cache, "modules")).Modules,
+		Alerts: alerts.Sink{Store: n.alerts}, Emit: n.emit, Ledger: ledger, Scripts: npm.InstallScripts, Modules: pack.Open(modulesDir(c.getenv)).Modules,
 		Limits: c.limits, TempDir: n.work(), Evidence: c.evidence, Progress: c.progress, Log: c.log,
 	}), nil
 }

@@ -38,6 +38,7 @@ type Function struct {
 	Fetcher SourceFetcher
 	Changes Comparer    // what a change touched; nil scans every root each time
 	Results Results     // what is known already; nil asks for each scan
+	Answers Answers     // of the same content at other commits; nil asks for each commit
 	Heads   Heads       // how far branches were looked at; nil believes each push
 	Missed  *Reconciler // looks for missed pushes on the cluster's sweep; may be nil
 	Emitter function.Emitter
@@ -91,6 +92,11 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 	if err != nil {
 		return nil, err
 	}
+	same, err := plan.elsewhere(ctx, f.Answers, f.Results)
+	if err != nil {
+		return nil, err
+	}
+	known = append(known, same...)
 	f.Log.Info("change planned", "type", e.Type(), "project", j.meta.Project, "commit", j.meta.Commit, "scans", len(plan.Requests),
 		"known", len(known), "untouched", plan.Untouched, "rejected", len(plan.Rejected))
 	for _, r := range plan.Requests {

@@ -15,9 +15,8 @@ import (
 	"github.com/falconer-sec/falconer/pkg/scan"
 )
 
-// ExtReused is the extension of a scan.finished that tells of a result from
-// before: its value is the ID of the event that asked again.
-const ExtReused = "reused"
+// ExtReused marks what is told again.
+const ExtReused = event.ExtReused
 
 // Results has what scans came to. Get returns results.ErrNotFound (wrapped) for
 // a scan without a result; other errors are transient.

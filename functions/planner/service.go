@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/falconer-sec/falconer/pkg/answers"
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
 	"github.com/falconer-sec/falconer/pkg/falco/shipped"
@@ -52,7 +53,11 @@ func Service(d serve.Deps) (function.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Function{Planner: p, Fetcher: fetcher, Changes: comparer(forge), Results: known, Emitter: d.Emitter, Now: time.Now, Log: d.Log}
+	same, err := answers.Open(d.Context, d.NATS, stream.Replicas(d.Replicas))
+	if err != nil {
+		return nil, err
+	}
+	f := &Function{Planner: p, Fetcher: fetcher, Changes: comparer(forge), Results: known, Answers: same, Emitter: d.Emitter, Now: time.Now, Log: d.Log}
 	return f, f.Watch(d.Context, d.NATS, forge, Projects(d.Env), stream.Replicas(d.Replicas))
 }
 

@@ -48,6 +48,10 @@ const (
 // ExtScanID is the extension that carries the scan ID, where one is known.
 const ExtScanID = "scanid"
 
+// ExtReused is the extension of a scan.finished that tells of a result from
+// before: its value is the ID of the event that asked again.
+const ExtReused = "reused"
+
 // ExtTraceparent is the W3C trace context's extension (CloudEvents distributed
 // tracing extension).
 const ExtTraceparent = "traceparent"
