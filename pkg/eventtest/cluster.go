@@ -52,8 +52,8 @@ func NATSCluster(t testing.TB, n int, opts ...func(*server.Options)) *Cluster {
 	for i := range n {
 		c.Start(i)
 	}
-	c.eventually("the cluster has no leader", func() bool {
-		return slices.ContainsFunc(c.servers, func(s *server.Server) bool { return s.JetStreamIsLeader() })
+	c.eventually("the cluster has no leader that knows all servers", func() bool {
+		return slices.ContainsFunc(c.servers, func(s *server.Server) bool { return s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == n })
 	})
 	return c
 }

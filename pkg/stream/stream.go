@@ -53,6 +53,11 @@ func On(opts []Option) Terms {
 // moment.
 const noPeers jetstream.ErrorCode = 10005
 
+func unplaced(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == noPeers
+}
+
 // Open opens a stream; c.Replicas is ignored. Errors are fault.Transient, but
 // fault.Permanent where the server refuses the configuration.
 func Open(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig, t Terms) (jetstream.Stream, error) {
@@ -109,7 +114,8 @@ func Objects(ctx context.Context, js jetstream.JetStream, c jetstream.ObjectStor
 
 // Somebody else may create the same store at the same time: for a moment a
 // cluster then refuses it as taken, does not show it yet, or answers nothing at
-// all, since it has no leader.
+// all, since it has no leader. One that has just started may not know all its
+// servers.
 const (
 	lookPause = 50 * time.Millisecond
 	looks     = 40
@@ -137,7 +143,7 @@ func opened[S any](ctx context.Context, look, create func(context.Context) (S, e
 		if !errors.Is(err, jetstream.ErrStreamNotFound) && !errors.Is(err, jetstream.ErrBucketNotFound) {
 			return s, err
 		}
-		if s, err = asked(ctx, create); !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		if s, err = asked(ctx, create); !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) && !unplaced(err) {
 			return s, err
 		}
 		select {
@@ -182,7 +188,7 @@ func compression(on bool) jetstream.StoreCompression {
 func kind(op string, err error) error {
 	kind := fault.Transient
 	var api *jetstream.APIError
-	if errors.As(err, &api) && api.Code < 500 && api.ErrorCode != noPeers && api.ErrorCode != jetstream.JSErrCodeStreamNameInUse {
+	if errors.As(err, &api) && api.Code < 500 && !unplaced(err) && api.ErrorCode != jetstream.JSErrCodeStreamNameInUse {
 		kind = fault.Permanent
 	}
 	return fault.New(op, kind, err)
