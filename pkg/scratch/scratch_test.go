@@ -109,7 +109,7 @@ func TestErrors(t *testing.T) {
 // removed too. One try alone loses against this writer sooner or later.
 func TestRemoveOutlastsAWriter(t *testing.T) {
 	parent := t.TempDir()
-	for range 20 {
+	for range 8 {
 		d, err := Make(parent, "work-")
 		if err != nil {
 			t.Fatal(err)
