@@ -190,6 +190,24 @@ func TestHashes(t *testing.T) {
 	}
 }
 
+func FuzzWrite(f *testing.F) {
+	schema := official(f)
+	reporttest.Seed(f)
+	like := reporttest.Result(f, "malicious")
+	f.Fuzz(func(t *testing.T, text string, n int) {
+		d := reporttest.Hostile(like, text, n)
+		bom := render(t, d)
+		if err := schema.Validate(map[string]any(reporttest.Decoded(t, bom))); err != nil {
+			t.Error(err)
+		}
+		var back cdx.BOM
+		if err := cdx.NewBOMDecoder(bytes.NewReader(bom), cdx.BOMFileFormatJSON).Decode(&back); err != nil {
+			t.Fatal(err)
+		}
+		refs(t, back)
+	})
+}
+
 type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }

@@ -1,7 +1,6 @@
 package dossier_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -165,24 +164,14 @@ func TestRegistry(t *testing.T) {
 	}
 }
 
-// FuzzMake takes any result that decodes.
 func FuzzMake(f *testing.F) {
-	for _, name := range []string{"clean", "malicious", "hostile", "inconclusive"} {
-		b, err := json.Marshal(reporttest.Result(f, name))
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var r finding.Result
-		if json.Unmarshal(b, &r) != nil {
-			return
-		}
-		d := reporttest.Of(r, r)
+	reporttest.Seed(f)
+	like := reporttest.Result(f, "malicious")
+	f.Fuzz(func(t *testing.T, text string, n int) {
+		d := reporttest.Hostile(like, text, n)
 		checkBounded(t, d)
-		if d.Complete && d.Verdict == finding.Inconclusive {
-			t.Error("inconclusive and complete")
+		if d.Complete != (len(d.Gaps) == 0) || d.Complete && d.Verdict == finding.Inconclusive {
+			t.Errorf("complete %t, %s, gaps %q", d.Complete, d.Verdict, d.Gaps)
 		}
 	})
 }

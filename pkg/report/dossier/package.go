@@ -107,7 +107,7 @@ func packages(r finding.Result) []Package {
 			continue
 		}
 		p := packageOf(finding.Package{Name: f.Name, Version: f.Version})
-		p.Integrity = f.Integrity
+		p.Integrity = report.Printable(f.Integrity, maxName)
 		add(p)
 	}
 	return slices.SortedFunc(maps.Values(all), func(a, b Package) int {

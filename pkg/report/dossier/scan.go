@@ -3,6 +3,8 @@ package dossier
 import (
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/report"
 	"github.com/falconer-sec/falconer/pkg/scan"
@@ -17,16 +19,23 @@ func scanOf(r finding.Result) Scan {
 		Rules: report.Printable(r.Rules, maxName), Recipe: report.Printable(r.Recipe, maxName),
 		Start: r.Started.UTC(), End: r.Finished.UTC(), Pinned: r.Packages, Packages: packages(r), ExitCode: r.Sandbox.ExitCode,
 	}
-	if id, err := scan.ParseID(string(r.ScanID)); err == nil {
-		s.ID = string(id)
-	} else {
-		s.ID = uuidOf("scan", string(r.ScanID))
-	}
+	s.ID = scanID(r.ScanID)
 	for _, u := range r.Unwatched[:min(len(r.Unwatched), maxGaps)] {
 		s.Unwatched = append(s.Unwatched, report.Printable(u, maxReason))
 	}
 	s.gaps(r)
 	return s
+}
+
+// scanID returns a scan's ID, or one made from what is no UUID that formats
+// take (SARIF: versions 1 to 5).
+func scanID(id scan.ID) string {
+	if canonical, err := scan.ParseID(string(id)); err == nil {
+		if u := uuid.MustParse(string(canonical)); u.Variant() == uuid.RFC4122 && u.Version() >= 1 && u.Version() <= 5 {
+			return string(canonical)
+		}
+	}
+	return uuidOf("scan", string(id))
 }
 
 // gaps collects what was not checked. A verdict that is no verdict is one.

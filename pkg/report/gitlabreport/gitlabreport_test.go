@@ -237,6 +237,20 @@ func TestSeverity(t *testing.T) {
 	}
 }
 
+func FuzzWrite(f *testing.F) {
+	reporttest.Seed(f)
+	like := reporttest.Result(f, "malicious")
+	f.Fuzz(func(t *testing.T, text string, n int) {
+		d := reporttest.Hostile(like, text, n)
+		if broken := breaks(reporttest.Decoded(t, render(t, d))); len(broken) > 0 {
+			t.Errorf("breaks the schema: %q", broken)
+		}
+		if got := gitlabreport.New(d).Scan.Status; (got == "success") != d.Complete {
+			t.Errorf("status %s, complete %t", got, d.Complete)
+		}
+	})
+}
+
 type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }

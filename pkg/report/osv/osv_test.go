@@ -202,6 +202,28 @@ func TestRecordsSayNothingOfTheProject(t *testing.T) {
 	}
 }
 
+func FuzzWrite(f *testing.F) {
+	reporttest.Seed(f)
+	like := reporttest.Result(f, "malicious")
+	f.Fuzz(func(t *testing.T, text string, n int) {
+		d := reporttest.Hostile(like, text, n)
+		var doc osv.Document
+		if err := json.Unmarshal(render(t, d), &doc); err != nil {
+			t.Fatal(err)
+		}
+		for _, raw := range doc.Vulns {
+			for _, b := range breaks(reporttest.Decoded(t, raw)) {
+				if !strings.HasPrefix(b, "package") { // the ecosystem may be any that OSV knows
+					t.Error(b)
+				}
+			}
+		}
+		if len(doc.Vulns) == 0 && doc.Vulns != nil && d.Verdict == finding.Malicious {
+			t.Error("malice reads as an empty success")
+		}
+	})
+}
+
 type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }

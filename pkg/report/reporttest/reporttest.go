@@ -171,3 +171,37 @@ func At(doc any, path ...any) any {
 	}
 	return doc
 }
+
+// Seed adds texts to start fuzzing a format from, see Hostile.
+func Seed(f *testing.F) {
+	f.Helper()
+	for i, text := range []string{"", "evil", "a\x1b[2J\u202e\xff\x00", "pkg:npm/%40a/b@1.0.0", "pkg:maven/a/b@1?x=y#z", "</code>[x](http://a) {0} \\", "sha512-AAAA", "../../a b%", "漢\U0001f600"} {
+		f.Add(text, i)
+	}
+}
+
+// Hostile puts a text wherever a result holds one that comes from a sandbox, a
+// repository or an alert, and a number where it decides something.
+func Hostile(like finding.Result, text string, n int) dossier.Dossier {
+	p := finding.Package{PURL: text, Name: text, Version: text, Path: text}
+	r := like
+	r.ScanID, r.Revision, r.Verdict = scan.ID(text), n, finding.Verdict(text)
+	r.Project, r.Ref, r.Commit, r.Root, r.Lockfile, r.Manager, r.Rules, r.Recipe = text, text, text, text, text, text, text, text
+	r.Started = r.Started.Add(time.Duration(n) * time.Hour)
+	r.InstallScripts = []finding.ScriptPackage{{Package: p, Scripts: []string{text}}}
+	r.Fetches = []finding.Fetch{{Name: text, Version: text, Integrity: text}}
+	r.Findings = slices.Clone(like.Findings)
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		f.ID, f.Rule, f.Priority, f.Package, f.Script, f.Summary, f.Count = text, text, finding.Priority(n), p, text, text, int64(n)
+		f.Behaviours, f.Techniques = []string{text}, []string{text}
+		f.Evidence = []finding.Evidence{{ProcessChain: []string{text, text}, CommandLine: text, Syscall: text, File: text, Address: text, Output: text}}
+		if i == 0 {
+			f.Package.Name, f.Package.Version, f.Priority = "", "", finding.Critical // the purl alone
+		}
+	}
+	if n%2 == 0 {
+		r.Verdict, r.Incomplete, r.Unwatched = finding.Malicious, []string{text}, []string{text}
+	}
+	return dossier.Make(dossier.Input{Version: text, Results: []finding.Result{r, like}, Now: at})
+}

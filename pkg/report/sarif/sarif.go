@@ -145,5 +145,5 @@ func escape(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `[`, `\[`, `]`, `\]`, `{`, `{{`, `}`, `}}`).Replace(s)
 }
 
-// uri is a path as a relative reference.
-func uri(path string) string { return (&url.URL{Path: path}).EscapedPath() }
+// uri is a path as a relative reference; a colon in it makes no scheme.
+func uri(path string) string { return (&url.URL{Path: path}).String() }

@@ -167,6 +167,21 @@ func TestLevels(t *testing.T) {
 	}
 }
 
+func FuzzWrite(f *testing.F) {
+	reporttest.Seed(f)
+	like := reporttest.Result(f, "malicious")
+	f.Fuzz(func(t *testing.T, text string, n int) {
+		d := reporttest.Hostile(like, text, n)
+		log, err := lib.FromBytes(render(t, d))
+		if err == nil {
+			err = log.Validate()
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }
