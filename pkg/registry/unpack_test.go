@@ -90,7 +90,7 @@ func TestUnpackedIsWhatNpmInstalls(t *testing.T) {
 			m := mirror(t, address, nil)
 			p := load(t, dir)
 			place := t.TempDir()
-			modules, err := pack.Open(t.TempDir()).Modules(t.Context())
+			modules, err := pack.Open(filepath.Join(t.TempDir(), "packs")).Modules(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

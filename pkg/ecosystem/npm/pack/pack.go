@@ -7,6 +7,8 @@
 //     are the same; otherwise another is made.
 //   - The host's node makes it, of npm's own files, without running them. No
 //     project and no sandbox has a part in it, and none writes to the store.
+//   - The store is this user's alone; a folder that others can write is not
+//     used. It must not be shared as caches are: a pack is npm's code.
 //   - A pack that does not read as it was written is made again.
 //   - It is bounded: MaxFiles files are looked at, MaxBytes is its size.
 //
@@ -28,6 +30,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/falconer-sec/falconer/pkg/fault"
@@ -60,7 +63,8 @@ type Store struct {
 	mu  sync.Mutex
 }
 
-// Open returns the store in dir, which is made when it is needed.
+// Open returns the store in dir, which is made when it is needed; in "" nothing
+// can be kept, and Modules is an error.
 func Open(dir string) *Store { return &Store{dir: dir} }
 
 // Modules returns the pack of the npm that is on the PATH. Errors are
@@ -73,6 +77,9 @@ func (s *Store) Modules(ctx context.Context) ([]byte, error) {
 }
 
 func (s *Store) modules(ctx context.Context) ([]byte, error) {
+	if err := s.private(); err != nil {
+		return nil, err
+	}
 	origin, err := find()
 	if err != nil {
 		return nil, err
@@ -89,6 +96,25 @@ func (s *Store) modules(ctx context.Context) ([]byte, error) {
 		return nil, errors.Join(errors.New("npm's files changed meanwhile"), err)
 	}
 	return pack, s.write(file, pack)
+}
+
+// private makes the store's folder, and checks that nobody else writes there.
+func (s *Store) private() error {
+	if s.dir == "" {
+		return errors.New("there is no folder to keep it in")
+	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Lstat(s.dir)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.IsDir() || int(owner.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%s is not this user's alone", s.dir)
+	}
+	return nil
 }
 
 // read returns a pack as it was written.
@@ -111,9 +137,6 @@ func read(file string) ([]byte, error) {
 
 // write keeps a pack, and lets the oldest go.
 func (s *Store) write(file string, pack []byte) error {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return err
-	}
 	f, err := os.CreateTemp(s.dir, ".new-")
 	if err != nil {
 		return err

@@ -140,7 +140,7 @@ func TestLoadsTheSame(t *testing.T) {
 	if !strings.HasPrefix(plain, "cli true true true\n") || !strings.HasSuffix(plain, "MODULE_NOT_FOUND\nesm\n") {
 		t.Fatalf("the program does not work:\n%s", plain)
 	}
-	if got := run(t, modules(t, pack.Open(t.TempDir()))); got != plain {
+	if got := run(t, modules(t, pack.Open(filepath.Join(t.TempDir(), "packs")))); got != plain {
 		t.Errorf("from a pack:\n%s\nfrom its files:\n%s", got, plain)
 	}
 }
@@ -149,7 +149,7 @@ func TestLoadsTheSame(t *testing.T) {
 // belongs to another npm or another node, comes from the files.
 func TestLoadsFromThePack(t *testing.T) {
 	npm := install(t)
-	packed := modules(t, pack.Open(t.TempDir()))
+	packed := modules(t, pack.Open(filepath.Join(t.TempDir(), "packs")))
 	write(t, filepath.Join(npm, "lib/computed.js"), []byte("module.exports = 'new'"))
 	write(t, filepath.Join(npm, "node_modules/b/x/sub.js"), []byte("module.exports = 'new'"))
 	got := run(t, packed)
@@ -246,7 +246,7 @@ func TestNoPack(t *testing.T) {
 			if err := change(install(t)); err != nil {
 				t.Fatal(err)
 			}
-			dir := t.TempDir()
+			dir := filepath.Join(t.TempDir(), "packs")
 			if b, err := pack.Open(dir).Modules(t.Context()); err == nil {
 				t.Errorf("a pack of %d bytes", len(b))
 			}
@@ -254,5 +254,27 @@ func TestNoPack(t *testing.T) {
 				t.Errorf("%d files stay in the store", len(list))
 			}
 		})
+	}
+}
+
+// TestPrivate holds that a pack comes only from where nobody else writes.
+func TestPrivate(t *testing.T) {
+	install(t)
+	shared := filepath.Join(t.TempDir(), "shared")
+	if err := os.Mkdir(shared, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	modules(t, pack.Open(shared))
+	if err := os.Chmod(shared, 0o770); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(t.TempDir(), link); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"", shared, link} {
+		if _, err := pack.Open(dir).Modules(t.Context()); err == nil {
+			t.Errorf("%q: a pack from a folder that is not private", dir)
+		}
 	}
 }
