@@ -76,7 +76,7 @@ func Open(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig,
 		}
 		want.Compression, want.Replicas = c.Compression, max(have.Replicas, c.Replicas)
 		if !reflect.DeepEqual(have, want) {
-			s, err = asked(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.UpdateStream(ctx, want) })
+			s, err = shown(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.UpdateStream(ctx, want) })
 		}
 	}
 	return s, kind("open stream "+c.Name, err)
@@ -155,9 +155,25 @@ func opened[S any](ctx context.Context, look, create func(context.Context) (S, e
 	return s, err
 }
 
+// shown asks about what was found or created just now, which the server that
+// answers may not know of yet.
+func shown[S any](ctx context.Context, question func(context.Context) (S, error)) (s S, err error) {
+	for range looks {
+		if s, err = asked(ctx, question); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return s, err
+		}
+		select {
+		case <-ctx.Done():
+			return s, ctx.Err()
+		case <-time.After(lookPause):
+		}
+	}
+	return s, err
+}
+
 // settle brings a bucket's stream to what its owner wants.
 func settle(ctx context.Context, js jetstream.JetStream, name string, apply func(*jetstream.StreamConfig)) error {
-	s, err := asked(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, name) })
+	s, err := shown(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, name) })
 	if err != nil {
 		return err
 	}
@@ -166,7 +182,7 @@ func settle(ctx context.Context, js jetstream.JetStream, name string, apply func
 	if apply(&want); reflect.DeepEqual(have, want) {
 		return nil
 	}
-	_, err = asked(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.UpdateStream(ctx, want) })
+	_, err = shown(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.UpdateStream(ctx, want) })
 	return err
 }
 
