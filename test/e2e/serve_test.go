@@ -21,7 +21,7 @@ const terminate = syscall.SIGTERM
 func TestAPI(t *testing.T) {
 	a := newAccount(t)
 	s := a.serve("--results=" + filepath.Join(a.home, "results"))
-	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 200, "/": 404, "/api/v1/nothing": 404, "/api/v1/scans": 200,
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 200, "/nothing": 404, "/api/v1/nothing": 404, "/api/v1/scans": 200,
 		"/api/v1/scans/6a5f977e-fb23-551f-ad2b-f478a7c8be0b": 404, "/falconer/default": 405, "/falco": 405, "/gitlab/webhook": 405} {
 		if code, body := s.get(path); code != want {
 			t.Errorf("GET %s: %d, want %d: %s", path, code, want, body)
