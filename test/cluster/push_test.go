@@ -25,7 +25,7 @@ import (
 	"github.com/falconer-sec/falconer/test/corpus"
 )
 
-// job is where a Job carries its scan's ID.
+// scanLabel is where a Job and its pod carry their scan's ID.
 const scanLabel = "falconer.dev/scan-id"
 
 // run makes projects of this run distinct from those of earlier ones.
@@ -176,7 +176,7 @@ func TestPushToVerdict(t *testing.T) {
 	}
 }
 
-// report prints what the issue of speed is about.
+// report prints how long each part of the way took.
 func report(t *testing.T, name string, p world.Pushed, created time.Time, result finding.Result, s world.Status) {
 	ms := func(from, to time.Time) string { return to.Sub(from).Round(time.Millisecond).String() }
 	fmt.Fprintf(os.Stderr, "%s: push answered after %s, Job after %s, sandbox's end after %s, verdict %s at GitLab %s after the end (%s in all)\n",
