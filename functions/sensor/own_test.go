@@ -7,12 +7,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/falconer-sec/falconer/pkg/sensor/record"
+	"github.com/falconer-sec/falconer/pkg/sensor/remote/remotetest"
 )
 
 // TestOwnRuntime plays the session of a real pod whose runtime is Falconer's.
 // Nothing is unwatched, and what stock gVisor does not tell is found.
 func TestOwnRuntime(t *testing.T) {
-	list := recorded(t, "own-npm-ci.gz")
+	list := remotetest.Packets(t, "own-npm-ci.gz")
 	p := &pods{known: map[string]Container{}}
 	for _, b := range list[1:] {
 		_, r, err := record.DecodeFrame(b)

@@ -1,12 +1,10 @@
 package sensor
 
 import (
-	"compress/gzip"
 	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -29,39 +27,10 @@ import (
 	"github.com/falconer-sec/falconer/pkg/scan"
 	"github.com/falconer-sec/falconer/pkg/sensor/record"
 	"github.com/falconer-sec/falconer/pkg/sensor/remote"
+	"github.com/falconer-sec/falconer/pkg/sensor/remote/remotetest"
 )
 
 const testScan = scan.ID("9b2f6a4e-3c1d-5e8f-a7b6-0123456789ac")
-
-// packets reads the session that a pod under stock gVisor left: see
-// pkg/sensor/remote.
-func packets(t testing.TB) [][]byte { return recorded(t, "npm-ci.gz") }
-
-func recorded(t testing.TB, name string) (list [][]byte) {
-	t.Helper()
-	f, err := os.Open(filepath.Join("..", "..", "pkg", "sensor", "remote", "testdata", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		var n uint32
-		if err := binary.Read(z, binary.LittleEndian, &n); errors.Is(err, io.EOF) {
-			return list
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		b := make([]byte, n)
-		if _, err := io.ReadFull(z, b); err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, b)
-	}
-}
 
 // containers returns the IDs of the session's init and main container.
 func containers(t testing.TB, list [][]byte) (stage, install string) {
@@ -282,7 +251,7 @@ var wantFound = []string{
 // TestRecordedPod plays a real pod's session: what the init container does with
 // the key is not judged.
 func TestRecordedPod(t *testing.T) {
-	list := packets(t)
+	list := remotetest.Packets(t, "npm-ci.gz")
 	r := newRig(t, known(list, t), jobs{})
 	r.memory.away = 2 // the broker answers the third time
 	r.send(r.connect(list[0]), list[1:])
@@ -303,7 +272,7 @@ func TestRecordedPod(t *testing.T) {
 // TestPodKnownLate has everything sent before the API server tells whose
 // container it is.
 func TestPodKnownLate(t *testing.T) {
-	list := packets(t)
+	list := remotetest.Packets(t, "npm-ci.gz")
 	p := known(list, t)
 	p.wait = make(chan struct{})
 	r := newRig(t, p, jobs{})
@@ -319,7 +288,7 @@ func TestPodKnownLate(t *testing.T) {
 // TestStranger reads a pod's records that is no scan's, however many: nothing
 // waits, nothing is reported.
 func TestStranger(t *testing.T) {
-	list := packets(t)
+	list := remotetest.Packets(t, "npm-ci.gz")
 	r := newRig(t, &pods{}, jobs{})
 	conn := r.connect(list[0])
 	for range 20 {
@@ -335,7 +304,7 @@ func TestStranger(t *testing.T) {
 }
 
 func TestLockfileThatCannotBeRead(t *testing.T) {
-	list := packets(t)
+	list := remotetest.Packets(t, "npm-ci.gz")
 	r := newRig(t, known(list, t), jobs{errors.New("gone")})
 	r.send(r.connect(list[0]), list[1:])
 	rep := r.report()
@@ -349,7 +318,7 @@ func TestLockfileThatCannotBeRead(t *testing.T) {
 
 // TestBrokenOff ends sessions before their sandbox.
 func TestBrokenOff(t *testing.T) {
-	list := packets(t)
+	list := remotetest.Packets(t, "npm-ci.gz")
 	for name, tt := range map[string]struct {
 		over       bool
 		after      func(r *rig, conn *net.UnixConn)
@@ -383,7 +352,7 @@ func TestBrokenOff(t *testing.T) {
 
 // TestDropped has the kernel say that it lost events.
 func TestDropped(t *testing.T) {
-	list := packets(t)
+	list := remotetest.Packets(t, "npm-ci.gz")
 	for _, b := range list[len(list)/2:] {
 		binary.LittleEndian.PutUint32(b[4:], 9)
 	}
@@ -396,7 +365,7 @@ func TestDropped(t *testing.T) {
 
 // TestGateAway stalls the sandbox while alerts can't be stored, and goes on.
 func TestGateAway(t *testing.T) {
-	list := packets(t)
+	list := remotetest.Packets(t, "npm-ci.gz")
 	r := newRig(t, known(list, t), jobs{})
 	r.memory.full = make(chan struct{})
 	conn := r.connect(list[0])
@@ -424,7 +393,7 @@ func TestScansFromBefore(t *testing.T) {
 
 // TestManySandboxes reads several sessions at once.
 func TestManySandboxes(t *testing.T) {
-	list := packets(t)
+	list := remotetest.Packets(t, "npm-ci.gz")
 	r := newRig(t, known(list, t), jobs{})
 	const n = 8
 	var wg sync.WaitGroup

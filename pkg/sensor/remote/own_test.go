@@ -2,6 +2,7 @@ package remote_test
 
 import (
 	"errors"
+	"github.com/falconer-sec/falconer/pkg/sensor/remote/remotetest"
 	"io"
 	"strings"
 	"testing"
@@ -13,7 +14,7 @@ import (
 // the trace session that a node has for stock gVisor: own-npm-ci.gz, in which a
 // postinstall script does what stock gVisor has no point for.
 func TestRecordedOwnPod(t *testing.T) {
-	got, s, end := play(t, packets(t, "own-npm-ci.gz"))
+	got, s, end := play(t, remotetest.Packets(t, "own-npm-ci.gz"))
 	if !errors.Is(end, io.EOF) || !s.Ours() || s.Dropped() != 0 {
 		t.Fatalf("%v, ours %v, dropped %d", end, s.Ours(), s.Dropped())
 	}

@@ -2,12 +2,10 @@ package remote_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,36 +19,8 @@ import (
 	"github.com/falconer-sec/falconer/pkg/falco/shipped"
 	"github.com/falconer-sec/falconer/pkg/sensor/record"
 	"github.com/falconer-sec/falconer/pkg/sensor/remote"
+	"github.com/falconer-sec/falconer/pkg/sensor/remote/remotetest"
 )
-
-// packets reads a recorded session: a length before each packet, the handshake
-// first. npm-ci.gz is a pod under stock gVisor: an init container, then an
-// install of a package whose postinstall script reads a key and connects.
-func packets(t testing.TB, name string) (list [][]byte) {
-	t.Helper()
-	f, err := os.Open(filepath.Join("testdata", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		var n uint32
-		if err := binary.Read(z, binary.LittleEndian, &n); errors.Is(err, io.EOF) {
-			return list
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		b := make([]byte, n)
-		if _, err := io.ReadFull(z, b); err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, b)
-	}
-}
 
 // pair returns both ends of a packet connection.
 func pair(t testing.TB) (sandbox, sensor *net.UnixConn) {
@@ -101,7 +71,7 @@ func play(t testing.TB, list [][]byte) (got []remote.Message, s *remote.Session,
 }
 
 func TestRecordedSession(t *testing.T) {
-	list := packets(t, "npm-ci.gz")
+	list := remotetest.Packets(t, "npm-ci.gz")
 	got, s, end := play(t, list)
 	if !errors.Is(end, io.EOF) || s.Dropped() != 0 || s.Ours() {
 		t.Fatalf("ended with %v, %d dropped", end, s.Dropped())
@@ -346,7 +316,7 @@ func TestCheckPoints(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for i, b := range packets(f, "npm-ci.gz") {
+	for i, b := range remotetest.Packets(f, "npm-ci.gz") {
 		if i > 0 && i%37 == 0 {
 			f.Add(b)
 		}
@@ -367,7 +337,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	list := packets(b, "npm-ci.gz")[1:]
+	list := remotetest.Packets(b, "npm-ci.gz")[1:]
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
