@@ -2,12 +2,12 @@ package remote_test
 
 import (
 	"errors"
-	"github.com/falconer-sec/falconer/pkg/sensor/remote/remotetest"
 	"io"
 	"strings"
 	"testing"
 
 	"github.com/falconer-sec/falconer/pkg/sensor/record"
+	"github.com/falconer-sec/falconer/pkg/sensor/remote/remotetest"
 )
 
 // TestRecordedOwnPod reads the session of a pod whose runtime is Falconer's, on
