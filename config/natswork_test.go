@@ -54,7 +54,7 @@ func readAlerts(ctx context.Context, s *alerts.Store) error {
 	if err != nil {
 		return err
 	}
-	totals, err := s.Totals(ctx, alerts.ScanSubject(scanID))
+	totals, _, err := s.Totals(ctx, alerts.ScanSubject(scanID))
 	if err != nil {
 		return err
 	}

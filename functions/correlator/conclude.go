@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
 
@@ -59,37 +60,93 @@ func (c *Correlator) add(f *correlate.Fold, e alerts.Entry) {
 	}
 }
 
-// catchUp reads what is stored of a scan and not yet in its fold: first behind
-// what was read of each subject, then, if that leaves gaps, from its start. It
-// returns how many stored alerts the fold has no room for.
+// catchUps bounds how often stored alerts that do not show yet are looked for,
+// and catchUpPause parts the looks: a replica that answers may be behind.
+const (
+	catchUps     = 20
+	catchUpPause = 10 * time.Millisecond
+)
+
+// catchUp reads what is stored of a scan and not yet in its fold, until a count
+// finds nothing missing; the fold has then reached that count's sequence. It
+// returns how many stored alerts the fold has no room for. Alerts that are
+// counted and can't be read make a transient error.
 func (c *Correlator) catchUp(ctx context.Context, id scan.ID, f *correlate.Fold) (unread int64, err error) {
-	totals, err := c.d.Alerts.Totals(ctx, alerts.ScanSubject(id))
+	first, upTo, err := c.d.Alerts.Totals(ctx, alerts.ScanSubject(id))
 	if err != nil {
 		return 0, err
 	}
-	for subject, total := range totals {
-		for _, from := range []uint64{f.Progress(subject).Last + 1, 1} {
-			if f.Full() || f.Progress(subject).Count >= total {
-				break
+	totals := first
+	for try := range catchUps {
+		if unread = missing(totals, f); unread == 0 || f.Full() {
+			if !aged(totals, f) {
+				f.Reach(upTo)
 			}
-			if err := c.d.Alerts.Read(ctx, subject, from, func(e alerts.Entry) error {
-				c.add(f, e)
-				if f.Full() {
-					return errFull
-				}
-				return nil
-			}); err != nil && !errors.Is(err, errFull) {
+			return unread, nil
+		}
+		if try > 0 {
+			if err := pause(ctx, catchUpPause); err != nil {
 				return 0, err
 			}
 		}
-		if n := f.Progress(subject).Count; n < total {
-			unread += int64(total - n)
+		for subject, total := range totals {
+			if err := c.read(ctx, subject, total, f); err != nil {
+				return 0, err
+			}
+		}
+		if totals, upTo, err = c.d.Alerts.Totals(ctx, alerts.ScanSubject(id)); err != nil {
+			return 0, err
 		}
 	}
-	if !f.Full() {
-		unread = 0 // dropped by age while it was read
+	for subject, total := range first {
+		first[subject] = min(total, totals[subject]) // alerts age out
 	}
-	return unread, nil
+	if n := missing(first, f); n > 0 {
+		return 0, fault.Errorf(fault.Transient, "correlator: scan %s: %d stored alerts can't be read yet", id, n)
+	}
+	return 0, nil // they come faster than they are read: their announcements follow
+}
+
+// missing returns how many of the counted alerts are not in the fold.
+func missing(totals map[string]uint64, f *correlate.Fold) (n int64) {
+	for subject, total := range totals {
+		if have := f.Progress(subject).Count; have < total {
+			n += int64(total - have)
+		}
+	}
+	return n
+}
+
+// aged reports whether alerts in the fold are no longer stored, so that their
+// number proves nothing.
+func aged(totals map[string]uint64, f *correlate.Fold) bool {
+	for subject, total := range totals {
+		if f.Progress(subject).Count > total {
+			return true
+		}
+	}
+	return false
+}
+
+// read adds what a subject holds: first behind what was read of it, then, if
+// that leaves gaps, from its start.
+func (c *Correlator) read(ctx context.Context, subject string, total uint64, f *correlate.Fold) error {
+	for _, from := range []uint64{f.Progress(subject).Last + 1, 1} {
+		if f.Full() || f.Progress(subject).Count >= total {
+			return nil
+		}
+		err := c.d.Alerts.Read(ctx, subject, from, func(e alerts.Entry) error {
+			c.add(f, e)
+			if f.Full() {
+				return errFull
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errFull) {
+			return err
+		}
+	}
+	return nil
 }
 
 var errFull = errors.New("the fold is full")
@@ -137,7 +194,7 @@ func (c *Correlator) concludeOnce(ctx context.Context, id scan.ID) (again *ce.Ev
 		return nil, err
 	}
 	c.count.result(prev, next)
-	if s, err = c.announce(ctx, s.Traceparent, next, f.Last()); err != nil {
+	if s, err = c.announce(ctx, s.Traceparent, next, f.Reached()); err != nil {
 		return nil, err
 	}
 	f.Cover()

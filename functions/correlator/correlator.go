@@ -52,7 +52,7 @@ const attempts = 50
 
 // Alerts is what the correlator needs of the alert store. Errors are transient.
 type Alerts interface {
-	Totals(ctx context.Context, filter string) (map[string]uint64, error)
+	Totals(ctx context.Context, filter string) (bySubject map[string]uint64, upTo uint64, err error)
 	Get(ctx context.Context, seqs []uint64, fn func(alerts.Entry) error) error
 	Read(ctx context.Context, subject string, from uint64, fn func(alerts.Entry) error) error
 	Drop(ctx context.Context, subject string, last uint64) error

@@ -109,11 +109,29 @@ func TestLateAlertAmends(t *testing.T) {
 	}
 }
 
+// TestAlertsStoredWhileOthersAreRead stores two alerts of two rules after the
+// conclusion has counted what there is: it reads the second of them with what
+// it had counted, and must not take the first for read as well.
+func TestAlertsStoredWhileOthersAreRead(t *testing.T) {
+	r, id := newRig(t, alerts.Config{}), scanID(1)
+	r.must(r.handle(event.ScanStarted, started(id, 1)))
+	r.put(alert(id, 1, finding.Notice), alert(id, 2, finding.Warning))
+	var late event.Alerts
+	r.counted = func() {
+		late = r.put(alert(id, 3, finding.Notice), alert(id, 4, finding.Warning))
+	}
+	r.must(r.handle(event.SandboxExited, exited(id, 1, 4)))
+	r.must(r.handle(event.FalcoAlert, late))
+	if got := r.result(id); got.Counts.Alerts != 4 {
+		t.Errorf("%d alerts joined, want 4", got.Counts.Alerts)
+	}
+}
+
 // putAgain stores an alert as if its first storing were long ago: under a
 // message ID that JetStream does not know.
 func (r *rig) putAgain(a falco.Alert) error {
 	id, _ := a.Scan()
-	totals, err := r.alerts.Totals(r.t.Context(), alerts.ScanSubject(id))
+	totals, _, err := r.alerts.Totals(r.t.Context(), alerts.ScanSubject(id))
 	if err != nil {
 		return err
 	}
@@ -189,7 +207,7 @@ func TestAlertsWithoutScan(t *testing.T) {
 	if m := r.metrics(); m["alerts_unmatched"] != 3 {
 		t.Errorf("metrics %v", m)
 	}
-	if totals, err := r.alerts.Totals(t.Context(), "alerts.other.>"); err != nil || len(totals) != 0 {
+	if totals, _, err := r.alerts.Totals(t.Context(), "alerts.other.>"); err != nil || len(totals) != 0 {
 		t.Errorf("reported alerts stay stored: %v, %v", totals, err)
 	}
 }

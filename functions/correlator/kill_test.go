@@ -211,7 +211,7 @@ func audit(t *testing.T, n *node, scans, each int) (missing string) {
 			missing = fmt.Sprintf("scan %d: %d of %d alerts joined", s, r.Counts.Alerts, each)
 		}
 	}
-	totals, err := n.alerts.Totals(t.Context(), "alerts.other.>")
+	totals, _, err := n.alerts.Totals(t.Context(), "alerts.other.>")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,11 +39,12 @@ type rig struct {
 	reg     *prometheus.Registry
 	grace   correlate.Grace
 
-	mu    sync.Mutex
-	now   time.Time
-	fails int        // emissions that fail from now on
-	sent  []ce.Event // in order, each ID once, as a broker stores them
-	ids   map[string]int
+	mu      sync.Mutex
+	now     time.Time
+	fails   int        // emissions that fail from now on
+	counted func()     // runs once, after the next count of stored alerts
+	sent    []ce.Event // in order, each ID once, as a broker stores them
+	ids     map[string]int
 }
 
 func newRig(t testing.TB, c alerts.Config) *rig {
@@ -74,12 +75,28 @@ func (r *rig) restart() {
 	r.reg = prometheus.NewRegistry()
 	var err error
 	r.c, err = New(Deps{
-		States: r.states, Alerts: r.alerts, Results: r.results, Emit: r, Metrics: r.reg,
+		States: r.states, Alerts: counting{r.alerts, r}, Results: r.results, Emit: r, Metrics: r.reg,
 		Now: r.clock, AmendAfter: time.Nanosecond, Grace: r.grace,
 	})
 	if err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// counting is the alert store, with something happening between a count of
+// what it holds and the reading of it.
+type counting struct {
+	*alerts.Store
+	r *rig
+}
+
+func (c counting) Totals(ctx context.Context, filter string) (map[string]uint64, uint64, error) {
+	m, upTo, err := c.Store.Totals(ctx, filter)
+	if fn := c.r.counted; fn != nil {
+		c.r.counted = nil
+		fn()
+	}
+	return m, upTo, err
 }
 
 func (r *rig) clock() time.Time {

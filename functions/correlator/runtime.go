@@ -27,7 +27,7 @@ func (c *Correlator) other(ctx context.Context, filter string) error {
 		return err
 	}
 	defer unlock()
-	totals, err := c.d.Alerts.Totals(ctx, filter)
+	totals, _, err := c.d.Alerts.Totals(ctx, filter)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (c *Correlator) other(ctx context.Context, filter string) error {
 // orphan reports the alerts of a scan that nothing else was heard of. They stay
 // stored, and join if the scan turns up. The caller holds the scan's lock.
 func (c *Correlator) orphan(ctx context.Context, id scan.ID) error {
-	totals, err := c.d.Alerts.Totals(ctx, alerts.ScanSubject(id))
+	totals, _, err := c.d.Alerts.Totals(ctx, alerts.ScanSubject(id))
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (c *Correlator) orphan(ctx context.Context, id scan.ID) error {
 // refuse accounts for the alerts of a scan that was rejected. The caller holds
 // the scan's lock.
 func (c *Correlator) refuse(ctx context.Context, id scan.ID) error {
-	totals, err := c.d.Alerts.Totals(ctx, alerts.ScanSubject(id))
+	totals, _, err := c.d.Alerts.Totals(ctx, alerts.ScanSubject(id))
 	if err != nil {
 		return err
 	}

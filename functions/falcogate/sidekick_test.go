@@ -124,12 +124,12 @@ func TestWhoseAlertsAre(t *testing.T) {
 			g, _ := gate(t, store, Config{})
 			w := httptest.NewRecorder()
 			g.ServeHTTP(w, requestOf(`{"rule":"r","output":"o","priority":"Error","time":"2026-11-20T19:23:54Z","output_fields":{`+tt.fields+`}}`))
-			totals, err := store.Totals(t.Context(), tt.subject)
+			totals, _, err := store.Totals(t.Context(), tt.subject)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if w.Code != http.StatusAccepted || len(totals) != 1 {
-				all, err := store.Totals(t.Context(), "alerts.>")
+				all, _, err := store.Totals(t.Context(), "alerts.>")
 				t.Errorf("status %d, stored %v (%v), not under %s", w.Code, all, err, tt.subject)
 			}
 		})

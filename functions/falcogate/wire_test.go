@@ -122,7 +122,7 @@ func TestCaptures(t *testing.T) {
 	if n := len(dirs); got["stored"] != n || got["duplicate"] != 2*n {
 		t.Errorf("%d captures sent three times each: %v", n, got)
 	}
-	totals, err := store.Totals(t.Context(), "alerts.>")
+	totals, _, err := store.Totals(t.Context(), "alerts.>")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestStoreFull(t *testing.T) {
 			t.Fatalf("status %d: %s", w.Code, w.Body)
 		}
 	}
-	totals, err := store.Totals(t.Context(), "alerts.>")
+	totals, _, err := store.Totals(t.Context(), "alerts.>")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -95,7 +95,7 @@ func TestPutStoresOnce(t *testing.T) {
 		t.Fatalf("second time: %v", got)
 	}
 	var n int
-	for subject := range must(s.Totals(t.Context(), ScanSubject(scanA))) {
+	for subject := range totals(t, s, scanA) {
 		if err := s.Read(t.Context(), subject, 0, func(e Entry) error {
 			if e.Err != nil || e.Digest != e.Alert.Digest() || e.Alert.Time.Nanosecond() != n {
 				t.Errorf("entry %d is out of order or unreadable: %+v", n, e)
@@ -134,9 +134,18 @@ func TestPutFromManyCallers(t *testing.T) {
 	}
 }
 
+func totals(t testing.TB, s *Store, id scan.ID) map[string]uint64 {
+	t.Helper()
+	m, _, err := s.Totals(t.Context(), ScanSubject(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 func total(t testing.TB, s *Store, id scan.ID) (n uint64) {
 	t.Helper()
-	for _, v := range must(s.Totals(t.Context(), ScanSubject(id))) {
+	for _, v := range totals(t, s, id) {
 		n += v
 	}
 	return n

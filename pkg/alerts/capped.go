@@ -148,7 +148,7 @@ func (s *Store) Capped(ctx context.Context, id scan.ID) (Overflow, error) {
 		return Overflow{}, err
 	}
 	const op = "alerts: read counts over the limit"
-	subjects, err := subjectTotals(ctx, s.capped.counters, cappedScan+string(id)+".>")
+	subjects, _, err := subjectTotals(ctx, s.capped.counters, cappedScan+string(id)+".>")
 	if err != nil {
 		return Overflow{}, fault.New(op, fault.Transient, err)
 	}

@@ -34,19 +34,22 @@ type Entry struct {
 	Err error
 }
 
-// Totals returns the number of stored alerts by subject. Its cost depends on
-// the subjects that filter matches, not on the stream.
-func (s *Store) Totals(ctx context.Context, filter string) (map[string]uint64, error) {
-	m, err := subjectTotals(ctx, s.stream, filter)
-	return m, fault.New("alerts: count "+filter, fault.Transient, err)
+// Totals returns the number of stored alerts by subject, and a sequence up to
+// which those numbers leave nothing out (they may hold younger alerts too). Its
+// cost depends on the subjects that filter matches, not on the stream.
+func (s *Store) Totals(ctx context.Context, filter string) (bySubject map[string]uint64, upTo uint64, err error) {
+	m, upTo, err := subjectTotals(ctx, s.stream, filter)
+	return m, upTo, fault.New("alerts: count "+filter, fault.Transient, err)
 }
 
-func subjectTotals(ctx context.Context, stream jetstream.Stream, filter string) (map[string]uint64, error) {
+// subjectTotals relies on the server taking the last sequence before it counts
+// the subjects.
+func subjectTotals(ctx context.Context, stream jetstream.Stream, filter string) (bySubject map[string]uint64, upTo uint64, err error) {
 	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return info.State.Subjects, nil
+	return info.State.Subjects, info.State.LastSeq, nil
 }
 
 // Get reads alerts by sequence and calls fn for each that is still there. It

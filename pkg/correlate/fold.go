@@ -48,7 +48,7 @@ type Fold struct {
 	surplus  map[uint64]struct{} // hashes of the IDs of findings that were dropped
 	worst    *gathered           // least urgent finding kept, once there is no room
 	seed     maphash.Seed
-	last     uint64
+	reached  uint64
 	covered  uint64
 	bytes    int
 }
@@ -83,7 +83,7 @@ func NewFold() *Fold {
 // others are not.
 func NewFoldOn(r finding.Result, after uint64) *Fold {
 	f := NewFold()
-	f.after, f.base, f.last = after, r.Counts, after
+	f.after, f.base, f.reached = after, r.Counts, after
 	for _, x := range r.Findings {
 		x.Evidence = slices.Clone(x.Evidence)
 		g := &gathered{Finding: x}
@@ -111,7 +111,6 @@ func (f *Fold) Add(e Entry) Effect {
 	}
 	p := f.progress[e.Subject]
 	f.progress[e.Subject] = Progress{Count: p.Count + 1, Last: max(p.Last, e.Seq)}
-	f.last = max(f.last, e.Seq)
 	if e.Seq <= f.after {
 		return Known
 	}
@@ -151,15 +150,20 @@ func (f *Fold) size() int { return len(f.digests) + len(f.repeats) + len(f.broke
 // Alerts returns how many distinct alerts joined.
 func (f *Fold) Alerts() int64 { return f.base.Alerts + int64(len(f.digests)) }
 
-// Last returns the highest sequence added.
-func (f *Fold) Last() uint64 { return f.last }
+// Reach says that every entry of the scan up to seq was added. Only who knows
+// how many are stored can say so: entries come out of order, so the highest
+// sequence added proves nothing about those below it.
+func (f *Fold) Reach(seq uint64) { f.reached = max(f.reached, seq) }
+
+// Reached returns the sequence up to which no entry is missing, as Reach said.
+func (f *Fold) Reached() uint64 { return f.reached }
 
 // Covered returns the sequence up to which the scan's result takes every alert
 // into account, as Cover said.
 func (f *Fold) Covered() uint64 { return f.covered }
 
-// Cover marks all that was added as accounted for in the scan's result.
-func (f *Fold) Cover() { f.covered = f.last }
+// Cover marks all that was reached as accounted for in the scan's result.
+func (f *Fold) Cover() { f.covered = f.reached }
 
 // Progress returns how far a subject was read.
 func (f *Fold) Progress(subject string) Progress { return f.progress[subject] }
