@@ -115,7 +115,8 @@ func TestLateAlertAmends(t *testing.T) {
 func TestAlertsStoredWhileOthersAreRead(t *testing.T) {
 	r, id := newRig(t, alerts.Config{}), scanID(1)
 	r.must(r.handle(event.ScanStarted, started(id, 1)))
-	r.put(alert(id, 1, finding.Notice), alert(id, 2, finding.Warning))
+	r.must(r.handle(event.FalcoAlert, r.put(alert(id, 1, finding.Notice)))) // read already, the next is not
+	r.put(alert(id, 2, finding.Warning))
 	var late event.Alerts
 	r.counted = func() {
 		late = r.put(alert(id, 3, finding.Notice), alert(id, 4, finding.Warning))
