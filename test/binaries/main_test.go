@@ -63,7 +63,7 @@ func withRig(tests func() int) (code int, err error) {
 // build makes the programs as the images have them: static and stripped.
 func build() error {
 	bin := filepath.Join(rig.dir, "bin") + "/"
-	cmd := exec.Command("go", "build", "-ldflags=-s -w -funcalign=16", "-o", bin, "./functions/...")
+	cmd := exec.Command("go", "build", "-ldflags=-s -w -funcalign=4", "-o", bin, "./functions/...")
 	cmd.Dir, cmd.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
