@@ -32,8 +32,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/api/ledger"
 	"github.com/falconer-sec/falconer/pkg/broker"
 	"github.com/falconer-sec/falconer/pkg/correlate/kv"
-	"github.com/falconer-sec/falconer/pkg/ecosystem"
-	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/managers"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm/pack"
 	"github.com/falconer-sec/falconer/pkg/falco/rules"
 	"github.com/falconer-sec/falconer/pkg/falco/shipped"
@@ -189,8 +188,7 @@ func (n *node) openState(ctx context.Context) error {
 // subscribe makes the functions and gives each its place on the broker.
 func (n *node) subscribe(ctx context.Context) error {
 	c := n.c
-	managers := []ecosystem.Manager{npm.Manager{}}
-	n.planner = planner.Planner{Store: n.sources, Managers: managers, Rules: n.rules.Version(), TempDir: n.work()}
+	n.planner = planner.Planner{Store: n.sources, Managers: managers.All(), Rules: n.rules.Version(), TempDir: n.work()}
 	states, err := kv.Open(ctx, n.nc, kv.Config{})
 	if err != nil {
 		return err
@@ -198,7 +196,7 @@ func (n *node) subscribe(ctx context.Context) error {
 	if n.join, err = correlator.New(correlator.Deps{States: states, Alerts: n.alerts, Results: n.results, Emit: n.emit, Metrics: n.metrics, Log: c.log}); err != nil {
 		return err
 	}
-	run, err := n.runner(ctx, managers)
+	run, err := n.runner(ctx)
 	if err != nil {
 		return err
 	}
@@ -284,7 +282,7 @@ func (n *node) driver() (d sandbox.Driver, kind string, err error) {
 }
 
 // runner makes the function that runs scans.
-func (n *node) runner(ctx context.Context, managers []ecosystem.Manager) (*runner.Runner, error) {
+func (n *node) runner(ctx context.Context) (*runner.Runner, error) {
 	c := n.c
 	driver, kind, err := n.driver()
 	if err != nil {
@@ -301,13 +299,9 @@ func (n *node) runner(ctx context.Context, managers []ecosystem.Manager) (*runne
 	if c.ephemeral {
 		n.stopAsking = registries.AskAhead()
 	}
-	byName := map[string]ecosystem.Manager{}
-	for _, m := range managers {
-		byName[m.Name()] = m
-	}
 	return runner.New(runner.Deps{
-		Sources: n.sources, Managers: byName, Mirror: registries.Mirror, Driver: sandbox.Traced(driver, kind, n.tracer), Kind: kind,
-		Alerts: alerts.Sink{Store: n.alerts}, Emit: n.emit, Ledger: ledger, Scripts: npm.InstallScripts, Modules: pack.Open(modulesDir(c.getenv)).Modules,
+		Sources: n.sources, Managers: managers.ByName(), Mirror: registries.Mirror, Driver: sandbox.Traced(driver, kind, n.tracer), Kind: kind,
+		Alerts: alerts.Sink{Store: n.alerts}, Emit: n.emit, Ledger: ledger, Modules: pack.Open(modulesDir(c.getenv)).Modules,
 		Limits: c.limits, TempDir: n.work(), Evidence: c.evidence, Progress: c.progress, Log: c.log,
 	}), nil
 }

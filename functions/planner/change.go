@@ -27,17 +27,25 @@ var _ Comparer = (*gitlab.Client)(nil)
 // all are scanned.
 const maxLooks = 50
 
-// manifests are the files that say what an install of a package manager does.
-var manifests = map[string][]string{
-	"npm": {"package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc"},
-}
-
 // change is from where to where a project moved.
 type change struct {
 	to       Comparer
 	project  string
 	from, at string // commits
 	base     bool   // what counts is the difference since their common base
+	// manifests are the files that say what an install does, by manager.
+	manifests map[string][]string
+}
+
+// manifests asks the managers which files say what their installs do.
+func manifests(managers []ecosystem.Manager) map[string][]string {
+	out := map[string][]string{}
+	for _, m := range managers {
+		if w, ok := m.(ecosystem.Watched); ok {
+			out[m.Name()] = w.Manifests()
+		}
+	}
+	return out
 }
 
 // touched reports which of a source's projects a change touched in a manifest or
@@ -80,18 +88,18 @@ func (c change) touched(ctx context.Context, projects []ecosystem.Project) ([]bo
 func (c change) named(projects []ecosystem.Project, paths []string) []bool {
 	named := make([]bool, len(projects))
 	for i, p := range projects {
-		_, known := manifests[p.Manager]
+		_, known := c.manifests[p.Manager]
 		named[i] = !known
 	}
 	for _, changed := range paths {
 		depth := -1
 		for _, p := range projects {
-			if d := under(changed, p.Root); d > depth && concerns(p, changed) {
+			if d := under(changed, p.Root); d > depth && c.concerns(p, changed) {
 				depth = d
 			}
 		}
 		for i, p := range projects {
-			if depth >= 0 && under(changed, p.Root) == depth && concerns(p, changed) {
+			if depth >= 0 && under(changed, p.Root) == depth && c.concerns(p, changed) {
 				named[i] = true
 			}
 		}
@@ -120,7 +128,7 @@ func (c change) same(ctx context.Context, p ecosystem.Project) (bool, error) {
 }
 
 // concerns reports whether a file is one that a project's install depends on.
-func concerns(p ecosystem.Project, file string) bool {
+func (c change) concerns(p ecosystem.Project, file string) bool {
 	name := path.Base(file)
-	return slices.Contains(manifests[p.Manager], name) || name == path.Base(p.Lockfile)
+	return slices.Contains(c.manifests[p.Manager], name) || name == path.Base(p.Lockfile)
 }

@@ -156,6 +156,7 @@ func (f *Function) plan(ctx context.Context, j job) (Plan, error) {
 		return Plan{}, err
 	}
 	defer archive.Close()
+	j.change.manifests = manifests(f.Planner.Managers)
 	j.meta.Choose = j.change.touched
 	return f.Planner.Plan(ctx, archive, j.meta)
 }

@@ -9,8 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/falconer-sec/falconer/pkg/answers"
-	"github.com/falconer-sec/falconer/pkg/ecosystem"
-	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/managers"
 	"github.com/falconer-sec/falconer/pkg/falco/shipped"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
@@ -105,7 +104,7 @@ func Open(ctx context.Context, nc *nats.Conn, rules string, opts ...stream.Optio
 		return Planner{}, fault.New("planner: open JetStream", fault.Permanent, err)
 	}
 	terms := stream.On(opts)
-	p := Planner{Managers: []ecosystem.Manager{npm.Manager{}}}
+	p := Planner{Managers: managers.All()}
 	g, ctx := errgroup.WithContext(ctx) // either takes milliseconds that a cold start has to wait for
 	g.Go(func() error {
 		set, err := shipped.Load(rules)

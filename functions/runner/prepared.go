@@ -13,9 +13,10 @@ import (
 // over: unpacking is no behaviour of theirs, and inside it is half of a scan's
 // time. What it leaves out the manager unpacks itself. Beside it the manager's
 // own code is made ready.
-func (r *Runner) prepared(ctx context.Context, mirror *registry.Mirror, p ecosystem.Project, m ecosystem.Manager, dir string) ([]ecosystem.Prepared, error) {
+func (r *Runner) prepared(ctx context.Context, from registry.Gateway, p ecosystem.Project, m ecosystem.Manager, dir string) ([]ecosystem.Prepared, error) {
 	preparer, can := m.(ecosystem.Preparer)
-	if !can || !sandbox.TakesPrepared(r.d.Driver) {
+	mirror, has := from.(*registry.Mirror)
+	if !can || !has || !sandbox.TakesPrepared(r.d.Driver) {
 		return nil, nil
 	}
 	modules := r.modules(ctx)

@@ -24,7 +24,6 @@ import (
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/fault"
-	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/registry"
 	"github.com/falconer-sec/falconer/pkg/sandbox"
@@ -49,15 +48,16 @@ type Ledger interface {
 type Deps struct {
 	Sources  source.Store
 	Managers map[string]ecosystem.Manager
-	// Mirror reaches the registries; offline asks for one that only reads caches.
+	// Mirror reaches the npm registries; offline asks for one that only reads
+	// caches.
 	Mirror func(offline bool) (*registry.Mirror, error)
-	Driver sandbox.Driver
-	Kind   string // the driver's kind, "gvisor"
-	Alerts sandbox.AlertSink
-	Emit   function.Emitter
-	Ledger Ledger
-	// Scripts lists a project's packages with install scripts.
-	Scripts func(ecosystem.Project) []finding.ScriptPackage
+	// Gateways reach registries of other kinds, by ecosystem.Recipe.Registry.
+	Gateways map[string]func(offline bool) (registry.Gateway, error)
+	Driver   sandbox.Driver
+	Kind     string // the driver's kind, "gvisor"
+	Alerts   sandbox.AlertSink
+	Emit     function.Emitter
+	Ledger   Ledger
 	// Modules returns the manager's own code in one file, for drivers and
 	// managers that take prepared packages. Nil if it loads its files.
 	Modules func(context.Context) ([]byte, error)
@@ -130,16 +130,16 @@ func (r *Runner) scan(ctx context.Context, e ce.Event, req scan.Request) (event.
 	if err != nil {
 		return event.Exited{}, err
 	}
-	mirror, err := r.d.Mirror(req.Offline)
+	gateway, err := r.gateway(req, manager.Recipe(project, ecosystem.Setting{}))
 	if err != nil {
 		return event.Exited{}, err
 	}
 	r.say(req.ID, fmt.Sprintf("fetching the %d packages that %s pins", len(project.Packages), project.Lockfile))
-	fetched, err := mirror.Prefetch(ctx, project, filepath.Join(dir, "cache"), registry.DefaultBase)
+	fetched, err := gateway.Prefetch(ctx, project, filepath.Join(dir, "cache"), registry.DefaultBase)
 	if err != nil {
 		return event.Exited{}, err
 	}
-	packages, err := r.prepared(ctx, mirror, project, manager, dir)
+	packages, err := r.prepared(ctx, gateway, project, manager, dir)
 	if err != nil {
 		return event.Exited{}, err
 	}
@@ -150,7 +150,7 @@ func (r *Runner) scan(ctx context.Context, e ce.Event, req scan.Request) (event.
 	if err := r.started(ctx, e, req, attempt); err != nil {
 		return event.Exited{}, err
 	}
-	proxy := mirror.Proxy(project, registry.DefaultBase)
+	proxy := gateway.Gate(project, registry.DefaultBase)
 	spec := r.spec(req, project, manager, proxy, dir)
 	spec.Prepared = packages
 	report, err := r.d.Driver.Run(ctx, spec, r.d.Alerts)
@@ -160,7 +160,7 @@ func (r *Runner) scan(ctx context.Context, e ce.Event, req scan.Request) (event.
 	return r.exited(req, attempt, project, report, fetched, proxy), nil
 }
 
-func (r *Runner) spec(req scan.Request, p ecosystem.Project, m ecosystem.Manager, proxy *registry.Proxy, dir string) sandbox.Spec {
+func (r *Runner) spec(req scan.Request, p ecosystem.Project, m ecosystem.Manager, proxy registry.Gate, dir string) sandbox.Spec {
 	limits := r.d.Limits
 	limits.Wall = req.Timeout()
 	s := sandbox.Spec{ScanID: req.ID, Dir: filepath.Join(dir, "source"), Project: p, Manager: m,
@@ -182,14 +182,14 @@ func (r *Runner) started(ctx context.Context, by ce.Event, req scan.Request, att
 	return r.d.Emit.Emit(ctx, *e)
 }
 
-func (r *Runner) exited(req scan.Request, attempt int, p ecosystem.Project, rep sandbox.Report, pre registry.Prefetched, proxy *registry.Proxy) event.Exited {
+func (r *Runner) exited(req scan.Request, attempt int, p ecosystem.Project, rep sandbox.Report, pre registry.Prefetched, proxy registry.Gate) event.Exited {
 	asked, unlisted := proxy.Fetches()
 	x := event.Exited{
 		Request: req, Attempt: attempt, At: r.d.Now().UTC(), Sandbox: rep.Sandbox,
 		SensorEvents: rep.SensorEvents, SensorDropped: rep.SensorDropped,
 		AlertsStored: rep.AlertsStored, AlertsCapped: rep.AlertsCapped,
 		OutputBytes: rep.OutputBytes, Log: rep.Log,
-		Packages: len(p.Packages), InstallScripts: r.d.Scripts(p),
+		Packages: len(p.Packages), InstallScripts: ecosystem.InstallScripts(p),
 		Fetches: append(pre.Fetches, asked...),
 	}
 	x.Incomplete = append(x.Incomplete, p.Problems...)

@@ -9,8 +9,7 @@ import (
 	typed "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/falconer-sec/falconer/pkg/ecosystem"
-	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/managers"
 	"github.com/falconer-sec/falconer/pkg/falco/shipped"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/runs"
@@ -109,7 +108,7 @@ func stored(d serve.Deps) (*Stored, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Stored{Runs: records, Sources: sources, Managers: map[string]ecosystem.Manager{npm.Manager{}.Name(): npm.Manager{}}}, nil
+	return &Stored{Runs: records, Sources: sources, Managers: managers.ByName()}, nil
 }
 
 // client reaches the API server as the pod's service account.

@@ -1,6 +1,15 @@
 // Package ecosystem knows the package managers: how to find a project of each,
 // what its lockfile pins, how to install exactly that inside a sandbox, and
-// which package a lifecycle script belongs to. One file (or folder) a manager.
+// which package a lifecycle script belongs to. One folder a manager, and one line
+// in package managers.
+//
+// A new manager says in its Recipe everything that the rest needs to know of
+// it: the programs and the image that it takes, the kind of registry that it
+// asks, where its download cache lies, what it loads after the install. Where
+// it asks a kind of registry that is new, that kind is a registry.Gateway.
+// What a project needs and a machine lacks is said of each such project, by
+// the driver; a Manager detects and reads projects whether or not its programs
+// are there.
 //
 // Manifests and lockfiles are hostile input: reading them is bounded in size
 // and depth, never executes anything, and a malformed one is a fault.Invalid
@@ -61,26 +70,6 @@ type Place struct {
 	Phase   string          // "install"
 }
 
-// Recipe is how a manager installs a project inside the sandbox.
-type Recipe struct {
-	Version string   // changes when the recipe changes; part of the scan ID
-	Argv    []string // the program and its arguments; found through the sandbox's PATH
-	Env     []string // "NAME=value", added to the sandbox's base environment
-	// Withhold lists files, relative to the project root, that must not be in
-	// the sandbox: configuration that could skip or divert the install.
-	Withhold []string
-}
-
-// Setting is what a recipe needs to know about the sandbox.
-type Setting struct {
-	Registry string   // base URL of the registry proxy inside the sandbox, "http://127.0.0.1:4873/"
-	Home     string   // home directory inside the sandbox
-	Work     string   // the project root's absolute path inside the sandbox
-	Scopes   []string // npm scopes in use ("@acme"), each to be sent to Registry too
-	NodeDir  string   // prefix inside the sandbox that has include/node, for native builds; "" when there is none
-	Prepared bool     // Preparer.Prepare has been called on the download cache that the sandbox sees
-}
-
 // Prepared is a package that lies unpacked where the manager would install it,
 // with the content that the lockfile pins.
 type Prepared struct {
@@ -98,9 +87,17 @@ type Preparer interface {
 	Prepare(cacheDir string, packages []Prepared, modules []byte) error
 }
 
+// Watched is a Manager that knows the files which decide what an install
+// does. Without it every change to a source counts as a change of the install.
+type Watched interface {
+	Manager
+	// Manifests returns those files' base names.
+	Manifests() []string
+}
+
 // Manager is one package manager.
 type Manager interface {
-	// Name is the manager's lower-case name, which is also its purl type's.
+	// Name is the manager's lower-case name, "pnpm". It is part of scans' IDs.
 	Name() string
 	// Detect returns the roots, relative to fsys, that have this manager's
 	// manifest and are projects of their own (a workspace member is not).
@@ -109,7 +106,9 @@ type Manager interface {
 	// Load reads the project at root. A missing or malformed lockfile is
 	// fault.Invalid.
 	Load(fsys fs.FS, root string) (Project, error)
-	// Recipe returns how to install p.
+	// Recipe returns how to install p, and what is done after that. What does
+	// not depend on where things are (Version, Withhold, Programs, Image,
+	// Registry, Cache) is the same for a zero Setting.
 	Recipe(p Project, s Setting) Recipe
 	// Place names the package and script that e starts, if e is the manager
 	// starting a lifecycle script; ok is false for anything else.

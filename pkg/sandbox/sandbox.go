@@ -39,6 +39,8 @@ type Spec struct {
 	// Prepared lists the packages that lie unpacked in Dir, if the Driver is a
 	// Taker and the Manager prepared CacheDir for it.
 	Prepared []ecosystem.Prepared
+	// Import has packages loaded after the install, if the Manager can.
+	Import   bool
 	Registry http.Handler // the registry proxy: all that the sandbox can reach; nil for nothing
 	Limits   Limits
 	// Progress receives short lines for a human; it must not block. May be nil.
@@ -77,6 +79,13 @@ type Taker interface {
 func TakesPrepared(d Driver) bool {
 	t, ok := d.(Taker)
 	return ok && t.TakesPrepared()
+}
+
+// Equipped is a Driver that can tell beforehand what a recipe lacks here. The
+// error is fault.Permanent, and says what to install.
+type Equipped interface {
+	Driver
+	Equipped(r ecosystem.Recipe) error
 }
 
 // Driver runs a Spec to its end. An error means that there is no Report: the

@@ -6,6 +6,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/falconer-sec/falconer/pkg/ecosystem"
 )
 
 // Traced gives each run of a driver a span, with what the sensor saw and how
@@ -24,6 +26,16 @@ var _ Taker = (*traced)(nil)
 
 // TakesPrepared implements Taker.
 func (t *traced) TakesPrepared() bool { return TakesPrepared(t.driver) }
+
+var _ Equipped = (*traced)(nil)
+
+// Equipped implements Equipped.
+func (t *traced) Equipped(r ecosystem.Recipe) error {
+	if e, ok := t.driver.(Equipped); ok {
+		return e.Equipped(r)
+	}
+	return nil
+}
 
 // Run implements Driver.
 func (t *traced) Run(ctx context.Context, s Spec, alerts AlertSink) (Report, error) {

@@ -146,7 +146,7 @@ func newChain(t *testing.T, tracer trace.Tracer) *chain {
 			Fetcher: project(t), Emitter: emit, Now: time.Now, Log: log},
 		runner.Name: runner.New(runner.Deps{Sources: sources, Managers: map[string]ecosystem.Manager{"npm": npm.Manager{}}, Mirror: mirror,
 			Driver: sandbox.Traced(acted{}, "acted", tracer), Kind: "acted", Alerts: alerts.Sink{Store: stored}, Emit: emit, Ledger: ledger,
-			Scripts: npm.InstallScripts, TempDir: t.TempDir(), Log: log}),
+			TempDir: t.TempDir(), Log: log}),
 		correlator.Name: join,
 		reporter.Name:   reporter.New(log, c),
 		"api":           function.HandlerFunc(func(context.Context, ce.Event) (*ce.Event, error) { return nil, nil }),

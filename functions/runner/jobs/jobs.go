@@ -35,7 +35,6 @@ import (
 	"github.com/falconer-sec/falconer/functions/runner"
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/event"
-	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/runs"
 	"github.com/falconer-sec/falconer/pkg/sandbox/kubernetes"
@@ -99,10 +98,8 @@ type Deps struct {
 	Ledger   Ledger
 	Sources  source.Store
 	Managers map[string]ecosystem.Manager
-	// Scripts lists a project's packages with install scripts.
-	Scripts func(ecosystem.Project) []finding.ScriptPackage
-	Config  kubernetes.Config
-	Cluster Cluster
+	Config   kubernetes.Config
+	Cluster  Cluster
 	// Registry returns the registry service's address as pods reach it, without
 	// a trailing slash. Errors are transient.
 	Registry func(context.Context) (string, error)

@@ -179,19 +179,26 @@ const maxRecipe = 64 << 10
 
 func (r *Runner) record(e ce.Event, req scan.Request, p ecosystem.Project, m ecosystem.Manager) (record, error) {
 	recipe := m.Recipe(p, r.d.Config.Setting(p.Root, registryHere))
+	if err := r.d.Config.Equipped(recipe); err != nil {
+		return record{}, err
+	}
 	if n := size(recipe); n > maxRecipe {
 		return record{}, fault.Errorf(fault.TooLarge, "runner: installing %s takes settings of %d bytes, at most %d are possible", p.Lockfile, n, maxRecipe)
 	}
 	return record{
 		Request: req, Cause: e.ID(), Traceparent: event.Extension(e, event.ExtTraceparent), Tracestate: event.Extension(e, "tracestate"),
-		Packages: len(p.Packages), Scripts: first(r.d.Scripts(p), runs.MaxScripts+1), Problems: first(p.Problems, runs.MaxProblems), Recipe: recipe,
+		Packages: len(p.Packages), Scripts: first(ecosystem.InstallScripts(p), runs.MaxScripts+1), Problems: first(p.Problems, runs.MaxProblems), Recipe: recipe,
 	}, nil
 }
 
 // size is about what a recipe takes, in bytes.
 func size(r ecosystem.Recipe) int {
+	lists := [][]string{r.Argv, r.Env, r.Withhold}
+	for _, s := range r.Steps {
+		lists = append(lists, s.Argv, s.Env)
+	}
 	n := 0
-	for _, list := range [][]string{r.Argv, r.Env, r.Withhold} {
+	for _, list := range lists {
 		for _, s := range list {
 			n += len(s) + 1
 		}

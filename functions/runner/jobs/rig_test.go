@@ -79,7 +79,7 @@ func newRig(t *testing.T, limit int) *rig {
 	}
 	g.deps = Deps{
 		Queue: queue, Runs: records, Ledger: ledger, Sources: sources, Managers: map[string]ecosystem.Manager{"npm": npm.Manager{}},
-		Scripts: npm.InstallScripts, Config: kubernetes.Config{Namespace: namespace, Image: "npm:v1", StageImage: "stage:v1"},
+		Config:   kubernetes.Config{Namespace: namespace, Image: "npm:v1", StageImage: "stage:v1"},
 		Registry: func(context.Context) (string, error) { return "http://192.0.2.7:4873", nil },
 		Key:      ticket.Key(strings.Repeat("k", 32)), Sensor: event.SensorGVisor, Limit: limit, TempDir: t.TempDir(),
 		Emit: function.EmitterFunc(g.emit), Now: g.now, Log: eventtest.Log(t),

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -9,8 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/falconer-sec/falconer/functions/runner"
-	"github.com/falconer-sec/falconer/pkg/ecosystem"
-	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/managers"
 	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
@@ -34,6 +34,8 @@ const (
 //
 //	FALCONER_SANDBOX_NAMESPACE      where Jobs go, by default falconer-sandbox
 //	FALCONER_SANDBOX_IMAGE          what the install runs in
+//	FALCONER_SANDBOX_IMAGES         what else it runs in, "pnpm=REF yarn=REF ...",
+//	                                by ecosystem.Recipe.Image
 //	FALCONER_SANDBOX_STAGE_IMAGE    the program stage
 //	FALCONER_SANDBOX_RUNTIME_CLASS  "" for the cluster's default
 //	FALCONER_SANDBOX_SENSOR         who watches: "gvisor" or "falco"
@@ -89,7 +91,7 @@ func cluster(url string, c kubernetes.Config) (Cluster, error) {
 // settings reads the environment.
 func settings(env func(string) string) (Deps, error) {
 	d := Deps{
-		Managers: map[string]ecosystem.Manager{npm.Name: npm.Manager{}}, Scripts: npm.InstallScripts, Sensor: env("FALCONER_SANDBOX_SENSOR"),
+		Managers: managers.ByName(), Sensor: env("FALCONER_SANDBOX_SENSOR"),
 		Config: kubernetes.Config{
 			Namespace: env("FALCONER_SANDBOX_NAMESPACE"), Image: env("FALCONER_SANDBOX_IMAGE"), StageImage: env("FALCONER_SANDBOX_STAGE_IMAGE"),
 			RuntimeClass: env("FALCONER_SANDBOX_RUNTIME_CLASS"), NodeDir: env("FALCONER_SANDBOX_NODE_DIR"),
@@ -102,6 +104,9 @@ func settings(env func(string) string) (Deps, error) {
 		return d, fault.Errorf(fault.Permanent, "FALCONER_SANDBOX_SENSOR is %.20q, neither %s nor %s", d.Sensor, event.SensorGVisor, event.SensorFalco)
 	}
 	var err error
+	if d.Config.Images, err = images(env("FALCONER_SANDBOX_IMAGES")); err != nil {
+		return d, err
+	}
 	if d.Config.NoHostUsers, err = choice(env, "FALCONER_SANDBOX_HOST_USERS", "false"); err != nil {
 		return d, err
 	}
@@ -149,6 +154,19 @@ func open(s serve.Deps, d *Deps) error {
 		return err
 	})
 	return g.Wait()
+}
+
+// images reads "NAME=REFERENCE" words.
+func images(text string) (map[string]string, error) {
+	out := map[string]string{}
+	for word := range strings.FieldsSeq(strings.ReplaceAll(text, ",", " ")) {
+		name, ref, ok := strings.Cut(word, "=")
+		if !ok || name == "" || ref == "" {
+			return nil, fault.Errorf(fault.Permanent, "FALCONER_SANDBOX_IMAGES has %.80q, which is not of the form NAME=IMAGE", word)
+		}
+		out[name] = ref
+	}
+	return out, nil
 }
 
 // choice reads a variable that is empty or has one value.

@@ -92,7 +92,7 @@ func describe(fsys fs.FS) string {
 		for k, v := range p.Settings {
 			fmt.Fprintf(&b, "  setting %s=%s\n", k, v)
 		}
-		for _, s := range InstallScripts(p) {
+		for _, s := range ecosystem.InstallScripts(p) {
 			fmt.Fprintf(&b, "  scripts %s\n", s.PURL)
 		}
 	}

@@ -30,7 +30,12 @@ const (
 // Manager is npm. Its zero value is ready to use and safe for concurrent use.
 type Manager struct{}
 
-var _ ecosystem.Manager = Manager{}
+var _ ecosystem.Watched = Manager{}
 
 // Name returns "npm".
 func (Manager) Name() string { return Name }
+
+// Manifests implements ecosystem.Watched.
+func (Manager) Manifests() []string {
+	return append([]string{manifestName, configName}, lockfileNames[:]...)
+}

@@ -68,7 +68,10 @@ var validScope = regexp.MustCompile(`^@[A-Za-z0-9~!*'()_-][A-Za-z0-9~!*'()._-]*$
 // output passed through: otherwise npm keeps all of it in its own memory and
 // shows none.
 func (Manager) Recipe(p ecosystem.Project, s ecosystem.Setting) ecosystem.Recipe {
-	r := ecosystem.Recipe{Version: RecipeVersion, Argv: append([]string{"npm", "ci"}, switches[:]...), Withhold: []string{configName}}
+	r := ecosystem.Recipe{Version: RecipeVersion, Argv: append([]string{"npm", "ci"}, switches[:]...), Withhold: []string{configName},
+		Programs: []ecosystem.Program{{Name: "npm", Hint: "install Node.js, which brings it"}, {Name: "node", Hint: "install Node.js"}},
+		Image:    Name, Registry: ecosystem.RegistryNPM, Cache: CacheDir,
+		Own: []string{path.Join(s.Work, "node_modules") + "/", path.Join(s.Home, CacheDir) + "/", "/tmp/npm-"}}
 	for _, scope := range scopes(p, s.Scopes) {
 		r.Argv = append(r.Argv, "--"+scope+":registry="+s.Registry)
 	}

@@ -10,8 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/falconer-sec/falconer/pkg/ecosystem"
-	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/managers"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/registry"
 	"github.com/falconer-sec/falconer/pkg/registry/fetches"
@@ -84,7 +83,7 @@ func Service(d serve.Deps) (http.Handler, error) {
 		return nil, err
 	}
 	c.Base, c.Metrics, c.Log = d.Env("FALCONER_REGISTRY_URL"), d.Metrics, d.Log
-	c.Managers = map[string]ecosystem.Manager{npm.Manager{}.Name(): npm.Manager{}}
+	c.Managers = managers.ByName()
 	depot, err := New(c)
 	if err != nil {
 		return nil, err

@@ -10,7 +10,6 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
-	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/sandbox"
 	"github.com/falconer-sec/falconer/pkg/sandbox/guest"
@@ -18,10 +17,7 @@ import (
 )
 
 // Where things are inside the sandbox.
-const (
-	homeDir  = guest.RootHome
-	cacheDir = homeDir + "/" + npm.CacheDir
-)
+const homeDir = guest.RootHome
 
 // bundle is an OCI bundle on disk.
 type bundle struct {
@@ -35,7 +31,7 @@ type bundle struct {
 func newBundle(dir string, s sandbox.Spec, recipe ecosystem.Recipe, tools toolchain) (bundle, error) {
 	b := bundle{dir: dir, root: filepath.Join(dir, "rootfs")}
 	const op = "gvisor: prepare the sandbox's root"
-	mounts, err := b.layout(s, tools)
+	mounts, err := b.layout(s, recipe, tools)
 	if err != nil {
 		return b, fault.New(op, fault.Transient, err)
 	}
@@ -82,7 +78,7 @@ func spec(s sandbox.Spec, recipe ecosystem.Recipe, tools toolchain, mounts []spe
 }
 
 // layout makes the root's directories and returns what is mounted over them.
-func (b bundle) layout(s sandbox.Spec, tools toolchain) ([]specs.Mount, error) {
+func (b bundle) layout(s sandbox.Spec, recipe ecosystem.Recipe, tools toolchain) ([]specs.Mount, error) {
 	for _, d := range []string{"proc", "dev", "sys", "usr", "etc", "tmp", "var/tmp", "var/cache", "var/lib", "var/log", "run", "home", "opt", "mnt", "srv", homeDir, guest.Work} {
 		if err := os.MkdirAll(filepath.Join(b.root, d), 0o755); err != nil {
 			return nil, err
@@ -114,7 +110,7 @@ func (b bundle) layout(s sandbox.Spec, tools toolchain) ([]specs.Mount, error) {
 		mounts = append(mounts, readOnly(p, p))
 	}
 	mounts = append(mounts, writable(s.Dir, guest.Work))
-	if s.CacheDir != "" {
+	if cacheDir := recipe.CacheDir(homeDir); s.CacheDir != "" && cacheDir != "" {
 		if err := os.MkdirAll(filepath.Join(b.root, cacheDir), 0o755); err != nil {
 			return nil, err
 		}

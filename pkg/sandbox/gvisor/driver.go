@@ -69,7 +69,16 @@ type Driver struct {
 	rootless bool
 }
 
-var _ sandbox.Taker = (*Driver)(nil)
+var (
+	_ sandbox.Taker    = (*Driver)(nil)
+	_ sandbox.Equipped = (*Driver)(nil)
+)
+
+// Equipped implements sandbox.Equipped.
+func (*Driver) Equipped(r ecosystem.Recipe) error {
+	_, err := findToolchain(r.Programs...)
+	return err
+}
 
 // TakesPrepared implements sandbox.Taker.
 func (*Driver) TakesPrepared() bool { return true }
@@ -111,17 +120,17 @@ func (d *Driver) Run(ctx context.Context, s sandbox.Spec, alerts sandbox.AlertSi
 			d.c.Log.Error("a sandbox's directory stays behind", "scan_id", s.ScanID, "dir", dir, "error", err)
 		}
 	}()
-	tools, err := findToolchain("npm", "node")
+	tools, err := findToolchain(s.Manager.Recipe(s.Project, ecosystem.Setting{}).Programs...)
 	if err != nil {
 		return sandbox.Report{}, err
 	}
 	setting := ecosystem.Setting{Registry: fmt.Sprintf("http://127.0.0.1:%d/", registryPort), Home: homeDir,
-		Work: guest.Dir(s.Project.Root), NodeDir: tools.nodedir, Prepared: len(s.Prepared) > 0}
+		Work: guest.Dir(s.Project.Root), NodeDir: tools.nodedir, Prepared: len(s.Prepared) > 0, Import: s.Import}
 	recipe := s.Manager.Recipe(s.Project, setting)
 	if _, err := newBundle(filepath.Join(dir, "bundle"), s, recipe, tools); err != nil {
 		return sandbox.Report{}, err
 	}
-	return d.run(ctx, dir, s, setting, tools.extra, alerts)
+	return d.run(ctx, dir, s, setting, recipe, tools.extra, alerts)
 }
 
 func applyDefaults(l *sandbox.Limits) {
@@ -140,7 +149,7 @@ func applyDefaults(l *sandbox.Limits) {
 }
 
 // run starts the sandbox on a prepared bundle and sees it to its end.
-func (d *Driver) run(ctx context.Context, dir string, s sandbox.Spec, setting ecosystem.Setting, tools []string, alerts sandbox.AlertSink) (sandbox.Report, error) {
+func (d *Driver) run(ctx context.Context, dir string, s sandbox.Spec, setting ecosystem.Setting, recipe ecosystem.Recipe, tools []string, alerts sandbox.AlertSink) (sandbox.Report, error) {
 	id := "falconer-" + string(s.ScanID)
 	watch := sensor.New(sensor.Config{ScanID: s.ScanID, Container: id, Rules: d.c.Rules, Manager: s.Manager,
 		Project: s.Project, Setting: setting, Alerts: alerts, Init: true, Log: d.c.Log.With("scan_id", s.ScanID)})
@@ -158,7 +167,7 @@ func (d *Driver) run(ctx context.Context, dir string, s sandbox.Spec, setting ec
 		return sandbox.Report{}, err
 	}
 	defer gate.close()
-	session, err := runtime.Session(d.options(dir, s, tools), gate.options())
+	session, err := runtime.Session(d.options(dir, s, recipe, tools), gate.options())
 	if err != nil {
 		return sandbox.Report{}, fault.New("gvisor: trace session", fault.Permanent, err)
 	}
@@ -192,17 +201,25 @@ func collect(watched <-chan sensor.Summary, stop func(), limit time.Duration) se
 	}
 }
 
-func (d *Driver) options(dir string, s sandbox.Spec, tools []string) runtime.Options {
-	modules := filepath.Join(guest.Dir(s.Project.Root), "node_modules") + "/"
+func (d *Driver) options(dir string, s sandbox.Spec, recipe ecosystem.Recipe, tools []string) runtime.Options {
 	return runtime.Options{
 		Endpoint:   filepath.Join(dir, "sensor.sock"),
 		Env:        sensor.EnvNames,
-		QuietReads: []string{"/usr/", "/lib/", "/lib64/", "/bin/", "/etc/ld.so.cache", "/proc/self/", cacheDir + "/"},
-		QuietOwn:   []string{modules, homeDir + "/.npm/", "/tmp/npm-"},
+		QuietReads: quietReads(recipe),
+		QuietOwn:   recipe.Own,
 		System:     append([]string{"/usr/", "/bin/", "/sbin/", "/lib"}, tools...),
 		Installed:  installed(s),
 		MaxTasks:   s.Limits.Processes,
 	}
+}
+
+// quietReads are the prefixes below which reading is nobody's concern.
+func quietReads(r ecosystem.Recipe) []string {
+	list := []string{"/usr/", "/lib/", "/lib64/", "/bin/", "/etc/ld.so.cache", "/proc/self/"}
+	if dir := r.CacheDir(homeDir); dir != "" {
+		list = append(list, dir+"/")
+	}
+	return list
 }
 
 // installed lists the folders that the prepared packages are in.

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
 	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/sandbox"
 )
 
 // toolchain is where the package manager and its interpreter come from: the
@@ -24,12 +26,13 @@ const basePath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 // findToolchain looks for programs on the host's PATH. A program outside of
 // /usr (a version manager's) brings its installation prefix with it, but never
 // a whole home directory.
-func findToolchain(programs ...string) (toolchain, error) {
+func findToolchain(programs ...ecosystem.Program) (toolchain, error) {
 	t := toolchain{path: basePath}
-	for _, name := range programs {
+	for _, program := range programs {
+		name := program.Name
 		found, err := exec.LookPath(name)
 		if err != nil {
-			return t, fault.Errorf(fault.Permanent, "%s is not installed (looked in PATH): install it, it is what runs inside the sandbox", name)
+			return t, sandbox.Lacks(program)
 		}
 		if found, err = filepath.Abs(found); err != nil {
 			return t, fault.New("gvisor: find "+name, fault.Permanent, err)

@@ -79,9 +79,10 @@ func (c Config) stage(s Spec) corev1.Container {
 
 // install is the container that runs what nobody vouches for.
 func (c Config) install(s Spec) corev1.Container {
+	image, _ := c.image(s.Recipe) // Equipped was asked
 	env := append(guest.Builder.Env(s.Request.ID), s.Recipe.Env...)
 	return corev1.Container{
-		Name: InstallName, Image: c.Image, ImagePullPolicy: corev1.PullIfNotPresent,
+		Name: InstallName, Image: image, ImagePullPolicy: corev1.PullIfNotPresent,
 		Command: escaped(guest.UnderInit(s.Recipe.Argv)), WorkingDir: guest.Dir(s.Request.Root), Env: variables(env),
 		Resources: corev1.ResourceRequirements{
 			Requests: resources("250m", "512Mi", "512Mi"),

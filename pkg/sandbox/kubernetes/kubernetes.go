@@ -16,11 +16,14 @@ package kubernetes
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
+	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/sandbox/guest"
 	"github.com/falconer-sec/falconer/pkg/scan"
 )
@@ -53,8 +56,10 @@ const (
 
 // Config is what all Jobs have in common.
 type Config struct {
-	Namespace    string
-	Image        string // has node, npm, sh and sleep, and a PATH
+	Namespace string
+	Image     string // has node, npm, sh and sleep, and a PATH
+	// Images are for the recipes whose Image is another than "npm", by that name.
+	Images       map[string]string
 	StageImage   string // its entry point is the program stage
 	RuntimeClass string // "" is the cluster's default
 	// NoHostUsers gives each pod a user namespace of its own, where nodes can.
@@ -92,6 +97,27 @@ type Spec struct {
 	Recipe  ecosystem.Recipe // made with Config.Setting
 	Source  string           // address of the source archive; works once
 	Expires time.Time        // until when Source works
+}
+
+// image returns what a recipe runs in.
+func (c Config) image(r ecosystem.Recipe) (ref string, ok bool) {
+	if ref, ok := c.Images[r.Image]; ok {
+		return ref, true
+	}
+	return c.Image, r.Image == npm.Name
+}
+
+// Equipped says what a recipe lacks here: an image, or a registry. The error is
+// fault.Permanent.
+func (c Config) Equipped(r ecosystem.Recipe) error {
+	if _, ok := c.image(r); !ok {
+		return fault.Errorf(fault.Permanent, "there is no sandbox image for %s on this cluster: name one that has %s in FALCONER_SANDBOX_IMAGES (%s=IMAGE)",
+			r.Image, strings.Join(r.Names(), ", "), r.Image)
+	}
+	if r.Registry != ecosystem.RegistryNPM && r.Registry != "" {
+		return fault.Errorf(fault.Permanent, "the cluster's registry service has no way to registries of the kind %q, which %s asks: scan this project with falconer scan", r.Registry, r.Image)
+	}
+	return nil
 }
 
 // Setting is what a project's recipe has to know of the pod. registry is the

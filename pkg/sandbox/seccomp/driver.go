@@ -64,7 +64,13 @@ type Driver struct {
 	isolation string
 }
 
-var _ sandbox.Driver = (*Driver)(nil)
+var _ sandbox.Equipped = (*Driver)(nil)
+
+// Equipped implements sandbox.Equipped.
+func (*Driver) Equipped(r ecosystem.Recipe) error {
+	_, err := findTools(r.Programs...)
+	return err
+}
 
 // New tries the mechanism on a harmless program. The error (fault.Permanent)
 // says what this machine lacks and what to do about it.
@@ -109,7 +115,7 @@ func (d *Driver) Run(ctx context.Context, s sandbox.Spec, alerts sandbox.AlertSi
 	if dir, err = filepath.Abs(dir); err != nil {
 		return sandbox.Report{}, fault.New("seccomp: make a directory for the run", fault.Transient, err)
 	}
-	tools, err := findTools("npm", "node")
+	tools, err := findTools(s.Manager.Recipe(s.Project, ecosystem.Setting{}).Programs...)
 	if err != nil {
 		return sandbox.Report{}, err
 	}

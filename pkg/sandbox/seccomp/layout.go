@@ -40,10 +40,11 @@ func layOut(dir string, s sandbox.Spec, recipe ecosystem.Recipe) error {
 			return fault.New(op, fault.Transient, err)
 		}
 	}
-	if s.CacheDir == "" {
+	cache := recipe.CacheDir(filepath.Join(dir, homeFolder))
+	if s.CacheDir == "" || cache == "" {
 		return nil
 	}
-	return fault.New(op, fault.Transient, copyTree(s.CacheDir, filepath.Join(dir, homeFolder, npm.CacheDir)))
+	return fault.New(op, fault.Transient, copyTree(s.CacheDir, cache))
 }
 
 // copyTree copies folders, regular files and links; a link is copied as it is.
@@ -100,12 +101,13 @@ type tools struct {
 const basePath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // findTools looks for programs on the host's PATH.
-func findTools(programs ...string) (tools, error) {
+func findTools(programs ...ecosystem.Program) (tools, error) {
 	t := tools{path: basePath}
-	for _, name := range programs {
+	for _, program := range programs {
+		name := program.Name
 		found, err := exec.LookPath(name)
 		if err != nil {
-			return t, fault.Errorf(fault.Permanent, "%s is not installed (looked in PATH): install it, it is what runs the install", name)
+			return t, sandbox.Lacks(program)
 		}
 		if found, err = filepath.Abs(found); err != nil {
 			return t, fault.New("seccomp: find "+name, fault.Permanent, err)
@@ -132,11 +134,24 @@ func (d *Driver) plan(dir string, s sandbox.Spec, recipe ecosystem.Recipe, setti
 			falco.MarkerEnv + "=" + string(s.ScanID),
 		}, recipe.Env...),
 		Env:          sensor.EnvNames,
-		QuietOwn:     []string{filepath.Join(setting.Work, "node_modules") + "/", filepath.Join(setting.Home, npm.CacheDir) + "/", temp + "/npm-"},
+		QuietOwn:     own(recipe, temp),
 		RegistryPort: port, Root: os.Geteuid() == 0, Driver: os.Getpid(),
 		Processes: s.Limits.Processes, MemoryBytes: s.Limits.MemoryBytes, FileBytes: s.Limits.DiskBytes,
 		CPUSeconds: int64(2 * s.Limits.Wall.Seconds()), CPUs: int(s.Limits.CPUs + 0.999),
 	}
+}
+
+// own are the prefixes below which the manager's calls go unreported, where the
+// run's temporary folder is.
+func own(r ecosystem.Recipe, temp string) []string {
+	var out []string
+	for _, p := range r.Own {
+		if rest, ok := strings.CutPrefix(p, "/tmp/"); ok {
+			p = temp + "/" + rest
+		}
+		out = append(out, p)
+	}
+	return out
 }
 
 // removeAll removes the run's directory, also where the install took its own

@@ -1,0 +1,25 @@
+// Package managers is the one list of the package managers that are supported:
+// what plans, runs, serves and attributes scans takes it from here.
+package managers
+
+import (
+	"github.com/falconer-sec/falconer/pkg/ecosystem"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
+)
+
+// All returns every manager, in the order in which users are told of them. A
+// new one gets a line here.
+func All() []ecosystem.Manager {
+	return []ecosystem.Manager{
+		npm.Manager{},
+	}
+}
+
+// ByName returns every manager by its name.
+func ByName() map[string]ecosystem.Manager {
+	out := map[string]ecosystem.Manager{}
+	for _, m := range All() {
+		out[m.Name()] = m
+	}
+	return out
+}

@@ -1,0 +1,87 @@
+package ecosystem
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Mark is how a Step says, to whoever watches system calls, what it does: it
+// opens, for reading, a path that can't exist (/dev/null is no folder) and so
+// does nothing but be seen.
+//
+//	/dev/null/import/run/3        code of the 4th of Step.Packages runs from now on
+//	/dev/null/import/own/0        none does
+//	/dev/null/import/ok/3         it was loaded
+//	/dev/null/import/failed/3/ERR_X   it could not be loaded; the reason is the
+//	                              loader's word for it, and at most a hint
+//
+// Whatever runs in the step's process can open such a path as well. So a mark
+// says for sure only what nobody had a reason or a chance to forge: as long as
+// code of one package alone has run in the process.
+type Mark struct {
+	State  string // MarkRun, MarkOwn, MarkLoaded, MarkFailed
+	Index  int    // of Step.Packages
+	Reason string // of MarkFailed
+}
+
+// The states of a Mark.
+const (
+	MarkRun    = "run"
+	MarkOwn    = "own"
+	MarkLoaded = "ok"
+	MarkFailed = "failed"
+)
+
+const (
+	markPrefix = "/dev/null/import/"
+	maxReason  = 64 // bytes
+)
+
+// Path is what a step opens to make the mark.
+func (m Mark) Path() string {
+	p := markPrefix + m.State + "/" + strconv.Itoa(m.Index)
+	if m.Reason != "" {
+		p += "/" + m.Reason
+	}
+	return p
+}
+
+// ParseMark reads the path of an open. ok is false for any that is no mark.
+func ParseMark(path string) (m Mark, ok bool) {
+	rest, ok := strings.CutPrefix(path, markPrefix)
+	if !ok {
+		return Mark{}, false
+	}
+	parts := strings.Split(rest, "/")
+	if len(parts) < 2 || len(parts) > 3 {
+		return Mark{}, false
+	}
+	m.State = parts[0]
+	switch m.State {
+	case MarkRun, MarkOwn, MarkLoaded, MarkFailed:
+	default:
+		return Mark{}, false
+	}
+	n, err := strconv.Atoi(parts[1])
+	if err != nil || n < 0 || strconv.Itoa(n) != parts[1] {
+		return Mark{}, false
+	}
+	m.Index = n
+	if len(parts) == 3 {
+		if m.State != MarkFailed || !plain(parts[2]) {
+			return Mark{}, false
+		}
+		m.Reason = parts[2]
+	}
+	return m, true
+}
+
+// plain reports whether a reason is a bare word.
+func plain(s string) bool {
+	if s == "" || len(s) > maxReason {
+		return false
+	}
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return r != '_' && r != '-' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	})
+}
