@@ -17,7 +17,9 @@ func (c *checker) errorf(format string, args ...any) {
 	c.broken = append(c.broken, fmt.Sprintf(format, args...))
 }
 
-// object checks a type, what is required and that nothing unknown is there.
+// object checks a type, what is required and that nothing unknown is there. What
+// is there is not null: the schema allows that nowhere that we write to, and an
+// empty list of Go's is null unless somebody takes care.
 func (c *checker) object(at string, v any, required, optional []string) map[string]any {
 	m, ok := v.(map[string]any)
 	if !ok {
@@ -29,9 +31,12 @@ func (c *checker) object(at string, v any, required, optional []string) map[stri
 			c.errorf("%s: no %s", at, k)
 		}
 	}
-	for k := range m {
+	for k, v := range m {
 		if !slices.Contains(required, k) && !slices.Contains(optional, k) {
 			c.errorf("%s: unknown %s", at, k)
+		}
+		if v == nil {
+			c.errorf("%s: %s is null", at, k)
 		}
 	}
 	return m

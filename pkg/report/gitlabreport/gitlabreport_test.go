@@ -7,8 +7,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
@@ -156,6 +158,18 @@ func TestEveryConstraint(t *testing.T) {
 		"detail type":         func(d map[string]any) { reporttest.At(vuln(d), "details", "scan").(map[string]any)["type"] = "html" },
 		"detail value":        func(d map[string]any) { delete(reporttest.At(vuln(d), "details", "scan").(map[string]any), "value") },
 		"detail text":         func(d map[string]any) { reporttest.At(vuln(d), "details", "scan").(map[string]any)["value"] = 3.0 },
+		"empty detail name": func(d map[string]any) {
+			reporttest.At(vuln(d), "details", "scan").(map[string]any)["name"] = ""
+		},
+		"item without type": func(d map[string]any) {
+			delete(reporttest.At(vuln(d), "details", "evidence_1", "items", 0).(map[string]any), "type")
+		},
+		"item type": func(d map[string]any) {
+			reporttest.At(vuln(d), "details", "evidence_1", "items", 0).(map[string]any)["type"] = "html"
+		},
+		"item value": func(d map[string]any) {
+			delete(reporttest.At(vuln(d), "details", "evidence_1", "items", 0).(map[string]any), "value")
+		},
 		"detail items": func(d map[string]any) {
 			delete(reporttest.At(vuln(d), "details", "evidence_1").(map[string]any), "items")
 		},
@@ -170,6 +184,61 @@ func TestEveryConstraint(t *testing.T) {
 			t.Errorf("%s: not noticed", c.Name)
 		}
 	}
+}
+
+// TestEveryType puts a value of each wrong type in the place of each value.
+func TestEveryType(t *testing.T) {
+	text := render(t, reporttest.Dossiers(t)["several"])
+	changed := 0
+	for _, wrong := range []any{nil, true, 3.0, "", []any{3.0}, map[string]any{"": ""}} {
+		for n := 1; ; n++ {
+			doc := reporttest.Decoded(t, text)
+			left := n
+			at := replace(doc, "", wrong, &left)
+			if left > 0 {
+				break // there are no n values
+			}
+			if s, ok := wrong.(string); ok && s == "" && mayBeEmpty.MatchString(at) {
+				continue
+			}
+			if changed++; len(breaks(doc)) == 0 {
+				t.Errorf("%s is %#v: not noticed", at, wrong)
+			}
+		}
+	}
+	if changed < 1000 {
+		t.Errorf("only %d values were replaced", changed)
+	}
+}
+
+// mayBeEmpty are the texts that the schema lets be empty.
+var mayBeEmpty = regexp.MustCompile(`^/scan/(scanner/url|options/\d+/value)$|^/vulnerabilities/\d+/(name|description|solution|location/dependency/(version|package/name)|details/\w+/(value|items/\d+/(name|value)))$`)
+
+// replace puts a value in the place of the n-th, and says where.
+func replace(doc any, at string, wrong any, n *int) string {
+	visit := func(key string, v any, put func(any)) string {
+		key = at + "/" + key
+		if *n--; *n == 0 {
+			put(wrong)
+			return key
+		}
+		return replace(v, key, wrong, n)
+	}
+	switch doc := doc.(type) {
+	case map[string]any:
+		for _, k := range slices.Sorted(maps.Keys(doc)) {
+			if found := visit(k, doc[k], func(v any) { doc[k] = v }); *n <= 0 {
+				return found
+			}
+		}
+	case []any:
+		for i, e := range doc {
+			if found := visit(strconv.Itoa(i), e, func(v any) { doc[i] = v }); *n <= 0 {
+				return found
+			}
+		}
+	}
+	return ""
 }
 
 // TestIdentity: what GitLab recognises a vulnerability by is the same when the
