@@ -163,6 +163,10 @@ func (r *rig) fixture(name string) []byte {
 		return r.tgz(join(pkg("app/web/"), map[string]string{"app/README": "x"}))
 	case "two-below":
 		return r.tgz(join(pkg("app/web/"), pkg("app/api/")))
+	case "broken-above":
+		return r.tgz(join(pkg("app/web/"), map[string]string{"app/package.json": "{}", "app/package-lock.json": "{"}))
+	case "broken-below":
+		return r.tgz(join(pkg("app/"), map[string]string{"app/web/package.json": "{}", "app/web/package-lock.json": "{"}))
 	case "no-lockfile":
 		return r.tgz(map[string]string{"app/package.json": "{}"})
 	case "climbs":

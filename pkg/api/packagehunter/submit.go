@@ -76,7 +76,7 @@ func (s *server) plan(ctx context.Context, body io.Reader, manager, user string)
 	if err != nil {
 		return "", err
 	}
-	if len(plan.Requests) != 1 {
+	if len(plan.Requests) != 1 || overlooked(plan, manager) {
 		return "", fault.Errorf(fault.Permanent, "%s", why(plan.Rejected, manager))
 	}
 	// What else is in the archive is not this scan's business.
@@ -111,6 +111,13 @@ func choose(all []ecosystem.Project, manager string) ([]bool, error) {
 		return nil, fault.Errorf(fault.Permanent, "the archive has no %s project at its top and %d below: send one of them at a time (%s)", manager, len(roots), strings.Join(roots[:min(len(roots), 10)], ", "))
 	}
 	return chosen, nil
+}
+
+// overlooked reports whether a project that can't be scanned stands where the
+// plan found only another one, further down: that one's verdict would be taken
+// for the whole archive's.
+func overlooked(p planner.Plan, manager string) bool {
+	return p.Requests[0].Root != "." && slices.ContainsFunc(p.Rejected, func(r event.Rejected) bool { return r.Manager == manager })
 }
 
 // why there is no scan.
