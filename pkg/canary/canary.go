@@ -17,6 +17,7 @@ package canary
 import (
 	"io/fs"
 	"path"
+	"sync"
 )
 
 // Place is what a File's path is relative to.
@@ -47,9 +48,8 @@ type Hit struct {
 type Set struct {
 	files   []File
 	env     []string
-	known   map[string]bool // NAME=value that a program has in its environment without stealing
-	values  []value
-	matcher *automaton
+	known   map[string]bool   // NAME=value that a program has in its environment without stealing
+	matcher func() *automaton // made when it is needed first
 }
 
 // value is one secret of a credential.
@@ -59,17 +59,18 @@ type value struct {
 	core int // characters of it that give it away; 0 means coreSize
 }
 
-// New derives the canaries of a seed. It takes some milliseconds and megabytes.
+// New derives the canaries of a seed. The first search takes some milliseconds
+// and megabytes more.
 func New(seed Seed) *Set {
 	m := &maker{seed: seed}
 	for _, make := range makers {
 		make(m)
 	}
-	s := &Set{files: m.files, env: m.env, known: map[string]bool{}, values: m.values}
+	s := &Set{files: m.files, env: m.env, known: map[string]bool{}}
 	for _, v := range append(m.env, m.dotenv...) {
 		s.known[v] = true
 	}
-	s.matcher = compile(m.values)
+	s.matcher = sync.OnceValue(func() *automaton { return compile(m.values) })
 	return s
 }
 

@@ -25,16 +25,15 @@ type Stream struct{ state uint32 }
 type Matcher struct{ a *automaton }
 
 // Matcher returns the Set's matcher.
-func (s *Set) Matcher() Matcher { return Matcher{s.matcher} }
+func (s *Set) Matcher() Matcher { return Matcher{s.matcher()} }
 
 // Scan searches the next piece of a stream and returns what it found, each
 // credential once. It does not look into compressed data. It allocates only if
 // it finds something.
 func (m Matcher) Scan(st *Stream, b []byte) []Hit {
 	var out []Hit
-	st.state = m.a.scan(st.state, b, func(h match, _ int) bool {
+	st.state = m.a.scan(st.state, b, func(h match, _ int) {
 		out = with(out, h.Hit)
-		return true
 	})
 	return out
 }

@@ -16,7 +16,7 @@ type span struct {
 // the credentials' names.
 func (s *Set) Redact(text string) string {
 	var spans []span
-	s.matcher.scan(0, []byte(text), func(h match, end int) bool {
+	s.matcher().scan(0, []byte(text), func(h match, end int) {
 		next := widened(text, end, h)
 		if n := len(spans); n > 0 && next.from <= spans[n-1].end {
 			spans[n-1].end = max(spans[n-1].end, next.end)
@@ -25,7 +25,6 @@ func (s *Set) Redact(text string) string {
 		} else {
 			spans = append(spans, next)
 		}
-		return true
 	})
 	if len(spans) == 0 {
 		return text
