@@ -11,9 +11,6 @@ import (
 	"testing/fstest"
 	"time"
 
-	batchv1 "k8s.io/api/batch/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	ce "github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
@@ -78,27 +75,6 @@ func scanID(t testing.TB, p world.Push, commit string) scan.ID {
 		Lockfile: project.Digest, Recipe: npm.RecipeVersion, Rules: rules.Version()}.ID()
 }
 
-// job waits for the Job of a scan's first attempt and returns it with the time
-// at which it was seen.
-func (r *rig) job(id scan.ID, limit time.Duration) (batchv1.Job, time.Time) {
-	r.Helper()
-	w, err := r.k8s.BatchV1().Jobs(sandboxes).Watch(r.Context(), metav1.ListOptions{LabelSelector: scanLabel + "=" + string(id)})
-	if err != nil {
-		r.Fatal(err)
-	}
-	defer w.Stop()
-	select {
-	case e, ok := <-w.ResultChan():
-		if job, isJob := e.Object.(*batchv1.Job); ok && isJob {
-			return *job, time.Now()
-		}
-		r.Fatalf("the watch for the Job of scan %s ended", id)
-	case <-time.After(limit):
-		r.Fatalf("no Job of scan %s after %s", id, limit)
-	}
-	panic("unreachable")
-}
-
 // results returns the results that were reported of a scan, oldest first.
 func (r *rig) results(id scan.ID) []finding.Result {
 	r.Helper()
@@ -150,7 +126,7 @@ func TestPushToVerdict(t *testing.T) {
 	r := open(t)
 	for _, name := range []string{"stolen-key", "benign-postinstall"} {
 		t.Run(name, func(t *testing.T) {
-			r := &rig{TB: t, k8s: r.k8s, rest: r.rest, world: r.world}
+			r := &rig{TB: t, k8s: r.k8s, rest: r.rest, world: r.world, jobs: r.jobs}
 			c := cases(t)[name]
 			r.zero()
 			id, pushed := r.push(world.Push{Project: "acme/" + name + "-" + run, Case: name})

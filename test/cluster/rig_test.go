@@ -44,6 +44,7 @@ type rig struct {
 	k8s   kubernetes.Interface
 	rest  *rest.Config
 	world string // base address of the world's control API
+	jobs  *sightings
 }
 
 // open connects to the cluster, and to the world's control API through a port
@@ -64,6 +65,7 @@ func open(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{TB: t, k8s: client, rest: config}
+	r.jobs = r.watchJobs()
 	r.world = "http://" + r.forward(outside, "app.kubernetes.io/name=world", 8080)
 	return r
 }
