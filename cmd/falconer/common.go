@@ -18,6 +18,7 @@ type commonFlags struct {
 	npmCache      string
 	downloadCache string
 	hosts         []string
+	packages      map[string]string
 	memory        string
 	processes     int
 	cpus          float64
@@ -28,6 +29,7 @@ func (f *commonFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.rules, "rules", "", "use the rules in `DIR` (*.yaml, Falco's rule language) instead of the built-in ones")
 	fl.StringVar(&f.npmCache, "cache", "", "an npm cache `DIR` (~/.npm) whose packages may be used; it is never written")
 	fl.StringVar(&f.downloadCache, "download-cache", "", "where downloads are kept (default $XDG_CACHE_HOME/falconer)")
+	fl.StringToStringVar(&f.packages, "packages", nil, "folders of packages, as `KIND=DIR`: pypi (wheels and source archives), cargo (made by cargo vendor), gem, golang (a GOPROXY), composer, maven")
 	fl.StringSliceVar(&f.hosts, "allow-host", nil, "further `HOST[:PORT]`s that packages may be fetched from")
 	fl.StringVar(&f.memory, "memory", "4GiB", "memory of a sandbox, files written in it included")
 	fl.IntVar(&f.processes, "processes", 2048, "processes and threads of a sandbox")
@@ -56,7 +58,11 @@ func (f commonFlags) node(a *app, dir string) (nodeConfig, error) {
 	if cache, err = filepath.Abs(cache); err != nil {
 		return nodeConfig{}, err
 	}
-	return nodeConfig{dir: dir, rulesDir: f.rules, cache: cache, npmCache: f.npmCache, sandboxLogs: f.sandboxLogs, hosts: f.hosts,
+	gateways, err := folders(f.packages)
+	if err != nil {
+		return nodeConfig{}, err
+	}
+	return nodeConfig{dir: dir, rulesDir: f.rules, cache: cache, npmCache: f.npmCache, sandboxLogs: f.sandboxLogs, hosts: f.hosts, gateways: gateways,
 		parallel: defaultParallel(), log: a.log(), environment: os.Environ(), getenv: a.getenv,
 		limits: sandbox.Limits{MemoryBytes: memory, Processes: f.processes, CPUs: f.cpus}}, nil
 }

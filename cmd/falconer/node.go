@@ -39,6 +39,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/gitlab"
 	"github.com/falconer-sec/falconer/pkg/natsd"
+	"github.com/falconer-sec/falconer/pkg/registry"
 	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/sandbox"
 	"github.com/falconer-sec/falconer/pkg/sandbox/gvisor"
@@ -51,12 +52,14 @@ import (
 
 // nodeConfig is what an embedded Falconer is made from.
 type nodeConfig struct {
-	dir         string // durable state
-	syncAlways  bool
-	rulesDir    string
-	cache       string // download cache
-	npmCache    string // an npm cache whose content may be used; "" for none
-	hosts       []string
+	dir        string // durable state
+	syncAlways bool
+	rulesDir   string
+	cache      string // download cache
+	npmCache   string // an npm cache whose content may be used; "" for none
+	hosts      []string
+	// gateways lead to registries of other kinds than npm's, by their kind.
+	gateways    map[string]func(offline bool) (registry.Gateway, error)
 	archives    string         // directory of source archives for pushes; "" for none
 	gitlab      *gitlab.Client // where sources come from without archives; nil for none
 	projects    []string       // at gitlab, watched for missed pushes from the start
@@ -300,7 +303,7 @@ func (n *node) runner(ctx context.Context) (*runner.Runner, error) {
 		n.stopAsking = registries.AskAhead()
 	}
 	return runner.New(runner.Deps{
-		Sources: n.sources, Managers: managers.ByName(), Mirror: registries.Mirror, Driver: sandbox.Traced(driver, kind, n.tracer), Kind: kind,
+		Sources: n.sources, Managers: managers.ByName(), Mirror: registries.Mirror, Gateways: c.gateways, Driver: sandbox.Traced(driver, kind, n.tracer), Kind: kind,
 		Alerts: alerts.Sink{Store: n.alerts}, Emit: n.emit, Ledger: ledger, Modules: pack.Open(modulesDir(c.getenv)).Modules,
 		Limits: c.limits, TempDir: n.work(), Evidence: c.evidence, Progress: c.progress, Log: c.log,
 	}), nil

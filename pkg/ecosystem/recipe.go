@@ -44,6 +44,10 @@ type Program struct {
 	Name string
 	// Hint says how one gets it, in words for a user: "npm install -g pnpm".
 	Hint string
+	// Prefix are arguments with which it prints the prefix of the installation
+	// that it belongs to, on a line: what is found on a PATH may be a version
+	// manager's, which looks for the real one. Nil if it is the real one.
+	Prefix []string
 }
 
 // PhaseImport is the phase of what a package does when it is loaded.

@@ -5,6 +5,7 @@ package managers
 import (
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/pip"
 )
 
 // All returns every manager, in the order in which users are told of them. A
@@ -12,6 +13,7 @@ import (
 func All() []ecosystem.Manager {
 	return []ecosystem.Manager{
 		npm.Manager{},
+		pip.Manager{},
 	}
 }
 

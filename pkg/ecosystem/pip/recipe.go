@@ -13,6 +13,9 @@ import (
 // RecipeVersion changes whenever the recipe does.
 const RecipeVersion = "pip-1"
 
+// Registry is the kind of registry that has Python's distributions.
+const Registry = "pypi"
+
 // Where things are inside the sandbox, relative to the home directory.
 const (
 	CacheDir = ".cache/wheels" // archives that pip may install: the download cache
@@ -42,7 +45,8 @@ var settings = [...]string{
 
 // Programs are what pip's recipe takes.
 func Programs() []ecosystem.Program {
-	return []ecosystem.Program{{Name: "python3", Hint: "install Python 3.8 or later with pip (Debian: python3-pip)"}}
+	return []ecosystem.Program{{Name: "python3", Hint: "install Python 3.8 or later with pip (Debian: python3-pip)",
+		Prefix: []string{"-I", "-c", "import sys; print(sys.base_prefix)"}}}
 }
 
 // Recipe returns `pip install -r` of the project's requirements files in a
@@ -68,7 +72,7 @@ func Install(version string, p ecosystem.Project, s ecosystem.Setting, args ...s
 	r := ecosystem.Recipe{Version: version,
 		Argv:     append([]string{"python3", "-I", "-c", installScript, venv, "--no-index", "--find-links=" + cache}, args...),
 		Env:      append([]string{"HOME=" + s.Home}, settings[:]...),
-		Programs: Programs(), Image: "python", Cache: CacheDir,
+		Programs: Programs(), Image: "python", Registry: Registry, Cache: CacheDir,
 		Own: []string{venv + "/", "/tmp/pip-"}}
 	if step := importStep(p, venv); s.Import && len(step.Packages) > 0 {
 		r.Steps = []ecosystem.Step{step}

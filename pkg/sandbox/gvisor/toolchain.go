@@ -1,11 +1,13 @@
 package gvisor
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
@@ -37,11 +39,38 @@ func findToolchain(programs ...ecosystem.Program) (toolchain, error) {
 		if found, err = filepath.Abs(found); err != nil {
 			return t, fault.New("gvisor: find "+name, fault.Permanent, err)
 		}
+		found = realProgram(found, program)
 		if err := t.add(name, found); err != nil {
 			return t, err
 		}
 	}
 	return t, nil
+}
+
+// askTimeout bounds asking a program for its installation.
+const askTimeout = 30 * time.Second
+
+// realProgram is the program's file in the installation that it says it belongs
+// to (ecosystem.Program.Prefix), or found, if it says nothing of use. It is
+// asked at the root folder, where no project has a say.
+func realProgram(found string, p ecosystem.Program) string {
+	if p.Prefix == nil {
+		return found
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, found, p.Prefix...)
+	cmd.Dir, cmd.WaitDelay = "/", time.Second
+	out, err := cmd.Output()
+	prefix := strings.TrimSpace(string(out))
+	if err != nil || !filepath.IsAbs(prefix) {
+		return found
+	}
+	real := filepath.Join(prefix, "bin", p.Name)
+	if info, err := os.Stat(real); err != nil || !info.Mode().IsRegular() {
+		return found
+	}
+	return real
 }
 
 func (t *toolchain) add(name, found string) error {
@@ -53,11 +82,14 @@ func (t *toolchain) add(name, found string) error {
 	if name == "node" {
 		t.nodedir = npm.NodeDir(real)
 	}
-	if within("/usr", bin) && within("/usr", real) || within("/bin", bin) {
+	if within("/bin", bin) {
 		return nil
 	}
 	if !slices.Contains(strings.Split(t.path, ":"), bin) {
 		t.path = bin + ":" + t.path
+	}
+	if within("/usr", bin) && within("/usr", real) {
+		return nil
 	}
 	for _, p := range []string{filepath.Dir(bin), prefixOf(real)} {
 		if within("/usr", p) || slices.ContainsFunc(t.extra, func(q string) bool { return within(q, p) }) {
