@@ -67,6 +67,10 @@ type Record struct {
 	HasResult bool
 	Result    int64
 
+	// Canary names the fake credential that leaves with this event, CanaryWhere
+	// and CanaryForm how (package canary/leak).
+	Canary, CanaryWhere, CanaryForm string
+
 	Path   string // absolute where the kernel could tell
 	Raw    string // as the process passed it, where that is another
 	Target string // second path: rename and link destination, symlink target
@@ -176,6 +180,9 @@ func (r *Record) Append(b []byte) []byte {
 	num(fPTGID, int64(r.PTGID))
 	num(fUID, int64(r.UID))
 	num(fGID, int64(r.GID))
+	str(fCanary, r.Canary)
+	str(fCanaryWhere, r.CanaryWhere)
+	str(fCanaryForm, r.CanaryForm)
 	str(fCwd, r.Cwd)
 	str(fComm, r.Comm)
 	if r.HasResult {
@@ -318,6 +325,12 @@ func (r *Record) setBytes(num protowire.Number, v []byte) {
 		r.Env = add(r.Env)
 	case fExe:
 		r.Exe = string(v)
+	case fCanary:
+		r.Canary = string(v)
+	case fCanaryWhere:
+		r.CanaryWhere = string(v)
+	case fCanaryForm:
+		r.CanaryForm = string(v)
 	case fStdio:
 		r.Stdio = add(r.Stdio)
 	}

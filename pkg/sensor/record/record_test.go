@@ -17,6 +17,7 @@ func full() record.Record {
 		HasResult: true, Result: -2, Path: "/root/\xff\xfe", Target: "/b", Raw: "../b", Proto: "tcp", Flags: 0x80000, Mode: 0o4755, FD: 7, FDPath: "socket:[3]",
 		Addr: []byte{2, 0, 1, 187, 10, 9, 8, 7}, Data: []byte("x\x00y"), Argv: []string{"sh", "", "-c"}, Env: []string{"A=b"},
 		Exe: "/bin/sh", ExeUpper: true, ExeMemfd: true, Stdio: []string{"", "/dev/null", "pipe:[1]"}, ChildTID: 13, ChildTGID: 14, Status: 256,
+		Canary: "npm token", CanaryWhere: "connection", CanaryForm: "plain",
 	}
 }
 
