@@ -185,7 +185,11 @@ func (c *Correlator) concludeOnce(ctx context.Context, id scan.ID) (again *ce.Ev
 	if err != nil {
 		return nil, err
 	}
-	next := correlate.Conclude(s, f, over, prev)
+	base, err := c.baseline(ctx, s, prev)
+	if err != nil {
+		return nil, err
+	}
+	next := correlate.Conclude(s, f, over, prev, base)
 	if prev != nil && !correlate.Changed(*prev, next) {
 		f.Cover()
 		return c.again(s, *prev)

@@ -88,6 +88,9 @@ type Deps struct {
 	Metrics    prometheus.Registerer
 	Now        func() time.Time // nil means time.Now
 	Log        *slog.Logger     // nil discards
+	// Baseline says what a scan is compared with, nil for nothing; nil has the scans
+	// that its policy names compared with.
+	Baseline func(scan.Request) *finding.Result
 }
 
 // Correlator is the function.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/finding"
+	"github.com/falconer-sec/falconer/pkg/weigh"
 )
 
 // evidenceBudget bounds the evidence in one result, in bytes: a result travels
@@ -24,9 +25,10 @@ type Overflow struct {
 }
 
 // Conclude makes the result of a scan that has Ended. prev is the result so
-// far, nil for none; the revision is the next one. The time of the end is the
+// far, nil for none; the revision is the next one. base is the scan to compare
+// with, nil for none. The time of the end, as of which suppressions hold, is the
 // sandbox's, so that the same facts make the same result.
-func Conclude(s State, f *Fold, over Overflow, prev *finding.Result) finding.Result {
+func Conclude(s State, f *Fold, over Overflow, prev, base *finding.Result) finding.Result {
 	r := finding.Result{SchemaVersion: finding.SchemaVersion, ScanID: s.ScanID, Revision: 1}
 	if prev != nil {
 		r.Revision = prev.Revision + 1
@@ -49,7 +51,9 @@ func Conclude(s State, f *Fold, over Overflow, prev *finding.Result) finding.Res
 		r.Unwatched = p.Unwatched
 	}
 	r.Incomplete = incomplete(s, f, over, r.Counts)
-	r.Verdict, r.Reasons = finding.Judge(r.Findings, r.Incomplete)
+	policy, at := s.Policy(prev)
+	r.Weighed = at
+	weigh.Result(&r, policy, base, cmp.Or(at, r.Finished))
 	if s.repeats(r.Verdict) {
 		r.Reasons = append(r.Reasons, "the scan is run once more")
 	}
@@ -79,7 +83,7 @@ func describe(r *finding.Result, s State, prev *finding.Result) {
 	if s.Started != nil {
 		r.Started = s.Started.At
 	}
-	q := s.request()
+	q := s.Request()
 	r.Project, r.Ref, r.Commit, r.Root, r.Manager = q.Project, q.Ref, q.Commit, q.Root, q.Manager
 	r.Lockfile, r.Rules, r.Recipe = q.Lockfile, q.Rules, q.Recipe
 	r.Excluded = append(r.Excluded, q.Source.Excluded...)
@@ -180,7 +184,7 @@ func Changed(prev, next finding.Result) bool {
 func identities(list []finding.Finding) map[string]int64 {
 	m := make(map[string]int64, len(list))
 	for _, f := range list {
-		m[f.ID+f.Priority.String()] = f.Count
+		m[f.ID+f.Priority.String()+string(f.Baseline)+f.Suppressed.Owner] = f.Count
 	}
 	return m
 }

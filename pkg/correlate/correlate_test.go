@@ -66,7 +66,7 @@ func TestFoldIsTheSameInAnyOrder(t *testing.T) {
 		for _, e := range list {
 			f.Add(e)
 		}
-		return Conclude(ended(70), f, Overflow{}, nil)
+		return Conclude(ended(70), f, Overflow{}, nil, nil)
 	}
 	want := conclude(entries)
 	if want.Counts.Alerts != 60 || want.Counts.Duplicates != 10 || want.Verdict != finding.Malicious {
@@ -102,7 +102,7 @@ func TestFoldKeepsTheMostUrgentFindings(t *testing.T) {
 		for _, e := range entries {
 			f.Add(e)
 		}
-		got := Conclude(ended(int64(len(entries))), f, Overflow{}, nil)
+		got := Conclude(ended(int64(len(entries))), f, Overflow{}, nil, nil)
 		if got.Counts.Findings != 3*finding.MaxFindings || len(got.Findings) > finding.MaxFindings {
 			t.Fatalf("%d of %d findings", len(got.Findings), got.Counts.Findings)
 		}
@@ -133,7 +133,7 @@ func TestFoldIsBounded(t *testing.T) {
 	if f.Bytes() > 16<<20 {
 		t.Errorf("a full fold of one finding takes %d bytes", f.Bytes())
 	}
-	r := Conclude(ended(0), f, Overflow{Unread: int64(beyond)}, nil)
+	r := Conclude(ended(0), f, Overflow{Unread: int64(beyond)}, nil, nil)
 	if r.Verdict != finding.Inconclusive || r.Counts.Capped != 500 {
 		t.Errorf("verdict %s, counts %+v", r.Verdict, r.Counts)
 	}
@@ -154,7 +154,7 @@ func TestResultFitsAnEvent(t *testing.T) {
 	x.Log = strings.Repeat("\x01", 1<<20)
 	s.Exited = nil
 	s, _ = s.Apply(Input{Exited: &x}, at)
-	r := Conclude(s, f, Overflow{}, nil)
+	r := Conclude(s, f, Overflow{}, nil, nil)
 	b, err := json.Marshal(r)
 	if err != nil || len(b) > MaxResult {
 		t.Errorf("result of %d bytes, %v", len(b), err)
@@ -202,7 +202,7 @@ func TestConcludeSaysWhatIsIncomplete(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := Conclude(tt.state, tt.fold, tt.over, nil)
+			r := Conclude(tt.state, tt.fold, tt.over, nil, nil)
 			if r.Verdict != tt.verdict || !strings.Contains(strings.Join(r.Incomplete, "\n"), tt.says) || (tt.says == "" && len(r.Incomplete) > 0) {
 				t.Errorf("verdict %s, incomplete %q", r.Verdict, r.Incomplete)
 			}
@@ -278,7 +278,7 @@ func TestFoldOnResult(t *testing.T) {
 	for n := 1; n <= 10; n++ {
 		f.Add(entry(n, "r", finding.Warning, "fd.name", "/a"))
 	}
-	prev := Conclude(ended(10), f, Overflow{}, nil)
+	prev := Conclude(ended(10), f, Overflow{}, nil, nil)
 	g := NewFoldOn(prev, 10)
 	g.Add(entry(5, "r", finding.Warning, "fd.name", "/a"))                    // covered already
 	again := entry(1, "r", finding.Warning, "fd.name", "/a")                  // evidence, stored again
@@ -288,7 +288,7 @@ func TestFoldOnResult(t *testing.T) {
 	}
 	g.Add(entry(12, "r", finding.Warning, "fd.name", "/a"))
 	g.Add(entry(13, "s", finding.Critical, "fd.name", "/b"))
-	next := Conclude(ended(10), g, Overflow{}, &prev)
+	next := Conclude(ended(10), g, Overflow{}, &prev, nil)
 	if next.Counts.Alerts != 12 || len(next.Findings) != 2 || next.Findings[1].Count != 11 || next.Revision != 2 || next.Verdict != finding.Malicious {
 		t.Errorf("result %+v", next)
 	}
@@ -369,7 +369,7 @@ func TestLostScanComesBack(t *testing.T) {
 		t.Error("a second attempt is running, and the scan counts as ended")
 	}
 	s, _ = s.Apply(Input{Exited: exited(1, 0)}, at)
-	if r := Conclude(s, NewFold(), Overflow{}, nil); r.Verdict != finding.Clean {
+	if r := Conclude(s, NewFold(), Overflow{}, nil, nil); r.Verdict != finding.Clean {
 		t.Errorf("verdict %s: %v", r.Verdict, r.Incomplete)
 	}
 }

@@ -28,6 +28,7 @@ func fit(r *finding.Result) {
 	shorten(r, &r.Fetches, &over, "fetches")
 	shorten(r, &r.InstallScripts, &over, "packages with install scripts")
 	shorten(r, &r.Excluded, &over, "excluded files")
+	shorten(r, &r.Gone, &over, "findings that are gone")
 	shorten(r, &r.Reasons, &over, "reasons")
 	for i := len(r.Findings) - 1; i >= 0 && over > 0; i-- {
 		if e := r.Findings[i].Evidence; len(e) > 1 {
@@ -35,7 +36,15 @@ func fit(r *finding.Result) {
 			r.Findings[i].Evidence = e[:1]
 		}
 	}
+	for i := range r.Findings {
+		if s := &r.Findings[i].Suppressed; over > 0 && len(s.Reason) > maxText/8 {
+			before := len(s.Reason)
+			s.Reason = cut(s.Reason, maxText/8)
+			over -= before - len(s.Reason)
+		}
+	}
 	shorten(r, &r.Findings, &over, "findings")
+	shorten(r, &r.Suppressions, &over, "suppressions")
 }
 
 // shorten drops a list's last entries until over is covered or one is left.

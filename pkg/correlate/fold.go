@@ -178,14 +178,15 @@ func (f *Fold) gather(e Entry) {
 	pkg := place.Package
 	pkg.PURL, pkg.Name, pkg.Version, pkg.Path = cut(pkg.PURL, maxText), cut(pkg.Name, maxText), cut(pkg.Version, maxElement), cut(pkg.Path, maxText)
 	rule, script, phase := cut(a.Rule, maxText), cut(place.Script, maxElement), cut(place.Phase, maxElement)
-	id := finding.Fingerprint(rule, pkg.PURL, phase, script, detailOf(ev, a))
+	detail := detailOf(ev, a)
+	id := finding.Fingerprint(rule, pkg.PURL, phase, script, detail)
 	g := f.findings[id]
 	if g == nil {
 		if g = f.room(id, a.Priority); g == nil {
 			return
 		}
-		g.Finding = finding.Finding{ID: id, Rule: rule, Priority: a.Priority, Package: pkg, Phase: phase, Script: script, Claimed: place.Claimed}
-		f.bytes += 512
+		g.Finding = finding.Finding{ID: id, Rule: rule, Priority: a.Priority, Package: pkg, Phase: phase, Script: script, Detail: detail, Claimed: place.Claimed}
+		f.bytes += 512 + len(detail)
 	}
 	g.Count++
 	g.desc = max(g.desc, cut(a.Field(falco.FieldDesc), maxText)) // one rule's, so they are alike; max for any order

@@ -114,7 +114,7 @@ func TestReportThatNeverComes(t *testing.T) {
 	if what != Finish || !s.Ended() {
 		t.Fatalf("not finished: %+v", s)
 	}
-	r := Conclude(s, NewFold(), Overflow{}, nil)
+	r := Conclude(s, NewFold(), Overflow{}, nil, nil)
 	if r.Verdict != finding.Inconclusive || !strings.Contains(strings.Join(r.Incomplete, "\n"), "the sensor did not watch this scan to its end") {
 		t.Errorf("%s: %q", r.Verdict, r.Incomplete)
 	}
@@ -126,7 +126,7 @@ func TestReportThatNeverComes(t *testing.T) {
 	if !changed || !late.Ended() {
 		t.Fatal("the late report is not taken")
 	}
-	amended := Conclude(late, NewFold(), Overflow{}, &r)
+	amended := Conclude(late, NewFold(), Overflow{}, &r, nil)
 	if amended.Verdict != finding.Clean || amended.Counts.SensorEvents != 900 || !Changed(r, amended) || late.Repeats(amended) {
 		t.Errorf("%+v", amended)
 	}
@@ -156,7 +156,7 @@ func TestReportInTheResult(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := end(tt.attempt, sensorReport(tt.attempt, tt.edit), exited(tt.attempt, 0))
-			r := Conclude(s, NewFold(), Overflow{}, nil)
+			r := Conclude(s, NewFold(), Overflow{}, nil, nil)
 			if d := cmp.Diff(append([]string{}, tt.incomplete...), r.Incomplete); d != "" {
 				t.Error(d)
 			}

@@ -268,6 +268,10 @@ func value(typ reflect.Type, all bool) reflect.Value {
 		return reflect.ValueOf(finding.Critical)
 	case reflect.TypeFor[finding.Verdict]():
 		return reflect.ValueOf(finding.Malicious)
+	case reflect.TypeFor[finding.State]():
+		return reflect.ValueOf(finding.Known)
+	case reflect.TypeFor[finding.Effect]():
+		return reflect.ValueOf(finding.Applied)
 	case reflect.TypeFor[scan.ID]():
 		return reflect.ValueOf(scan.Key{Project: "p"}.ID())
 	case reflect.TypeFor[falco.Alert]():

@@ -17,7 +17,7 @@ import (
 
 // SchemaVersion is the version of the Result JSON. Fields are added in minor
 // versions; a field is removed or changes meaning only in a major one.
-const SchemaVersion = "1.0"
+const SchemaVersion = "1.1"
 
 // Package names the third-party package that a finding belongs to.
 type Package struct {
@@ -50,12 +50,21 @@ type Finding struct {
 	Package    Package  `json:"package"`
 	Phase      string   `json:"phase"`  // "install", "import", or "" when unknown
 	Script     string   `json:"script"` // lifecycle script, e.g. "postinstall"; "" outside one
+	// Detail is what tells findings of one rule and package apart: "file:PATH" or
+	// "address:HOST:PORT", what varies from scan to scan replaced by "*".
+	Detail string `json:"detail,omitempty"`
 	// Claimed says that package and script are only what the process's
 	// environment names, which a process can change: a hint, no proof.
-	Claimed  bool       `json:"claimed,omitempty"`
-	Summary  string     `json:"summary"`
-	Count    int64      `json:"count"`
-	Evidence []Evidence `json:"evidence"` // the first occurrences, at most MaxEvidence
+	Claimed bool `json:"claimed,omitempty"`
+	// Baseline compares with the baseline; "" where there is none.
+	Baseline State `json:"baseline,omitempty"`
+	// Previous is the package whose version had this finding in the baseline, where
+	// that version is gone: the finding is new all the same, its code is.
+	Previous   string     `json:"previous,omitempty"`
+	Suppressed Suppressed `json:"suppressed,omitzero"`
+	Summary    string     `json:"summary"`
+	Count      int64      `json:"count"`
+	Evidence   []Evidence `json:"evidence"` // the first occurrences, at most MaxEvidence
 }
 
 // MaxEvidence bounds the evidence kept per finding.
@@ -142,4 +151,12 @@ type Result struct {
 	Fetches        []Fetch         `json:"fetches"`
 	Excluded       []string        `json:"excluded"`      // source files withheld from the sandbox
 	Log            string          `json:"log,omitempty"` // tail of the installer's output
+
+	Baseline     Baseline      `json:"baseline,omitzero"`      // the scan compared with; zero for none
+	Gone         []Gone        `json:"gone,omitempty"`         // findings of the baseline that this scan has not
+	Suppressions []Suppression `json:"suppressions,omitempty"` // what people vouched for, and what became of it
+	Notes        []string      `json:"notes,omitempty"`        // what to know of baseline and suppressions, in plain words
+	// Weighed is when baseline and suppressions were last applied anew, after the
+	// scan; zero if never.
+	Weighed time.Time `json:"weighed,omitzero"`
 }

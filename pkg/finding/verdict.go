@@ -104,18 +104,27 @@ func (p *Priority) UnmarshalJSON(b []byte) error {
 // Judge derives the verdict and the reasons for it from a scan's findings and
 // from the list of what could not be checked.
 //
-//   - a finding of priority Critical or worse: malicious
+//   - a finding of priority Critical or worse: malicious, known or not
 //   - else, anything that could not be checked: inconclusive
-//   - else, a finding of priority Warning or Error: suspicious
+//   - else, a finding of priority Warning or Error that is not known: suspicious
 //   - else clean; Notice and below are reported, not judged
+//
+// A suppressed finding does not count (see Finding.Weighs). How many did not is
+// the last of the reasons.
 func Judge(findings []Finding, incomplete []string) (Verdict, []string) {
 	verdict := Clean
 	var proof, doubts []string
+	known, suppressed := 0, 0
 	for _, f := range findings {
 		switch {
+		case f.Priority > Warning:
+		case f.Suppressed.Owner != "":
+			suppressed++
+		case !f.Weighs():
+			known++
 		case f.Priority <= Critical:
 			proof = append(proof, f.Headline())
-		case f.Priority <= Warning:
+		default:
 			doubts = append(doubts, f.Headline())
 		}
 	}
@@ -130,8 +139,22 @@ func Judge(findings []Finding, incomplete []string) (Verdict, []string) {
 	reasons := append(append(proof, incomplete...), doubts...)
 	if verdict == Clean {
 		reasons = []string{"no rule of priority Warning or above matched, and nothing was left unchecked"}
+		if known+suppressed > 0 {
+			reasons[0] = "no finding of priority Warning or above that weighs, and nothing was left unchecked"
+		}
 	}
-	return verdict, reasons
+	return verdict, append(reasons, unweighed(known, suppressed)...)
+}
+
+// unweighed says what did not count.
+func unweighed(known, suppressed int) (reasons []string) {
+	if known > 0 {
+		reasons = append(reasons, fmt.Sprintf("known from the baseline, and not weighed: %d", known))
+	}
+	if suppressed > 0 {
+		reasons = append(reasons, fmt.Sprintf("suppressed, and not weighed: %d", suppressed))
+	}
+	return reasons
 }
 
 // Headline is one line that names the rule, the package and the script.
@@ -142,6 +165,9 @@ func (f Finding) Headline() string {
 	}
 	if f.Script != "" {
 		who += " (" + f.Script + ")"
+	}
+	if f.Baseline == Known {
+		return who + ": " + f.Rule + " (known, and neither fixed nor suppressed)"
 	}
 	return who + ": " + f.Rule
 }

@@ -88,6 +88,9 @@ type Request struct {
 	// Pushed is when the forge told of the commit. A later one of the same
 	// project, ref, root and manager takes its place. Zero if nobody knows.
 	Pushed time.Time `json:"pushed,omitzero"`
+	// Policy is what the findings are weighed by beside the rules. It is no part of
+	// the ID: the same scan can be weighed anew. The zero value weighs every finding.
+	Policy Policy `json:"policy,omitzero"`
 }
 
 // Priority says how urgently somebody waits for a scan.
@@ -146,7 +149,7 @@ func (r Request) Validate() error {
 	case r.TimeoutSeconds < 0 || r.Timeout() > MaxTimeout:
 		return fmt.Errorf("scan request's timeout of %d s is outside 0 to %d s", r.TimeoutSeconds, int(MaxTimeout.Seconds()))
 	}
-	return nil
+	return r.Policy.validate()
 }
 
 // localPath reports whether p is a clean slash-separated relative path that
