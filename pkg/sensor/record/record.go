@@ -46,6 +46,8 @@ const (
 	KindClone = "clone"
 	KindExec  = "execve"
 	KindExit  = "procexit"
+	// KindWait stands for every call that waits, poll and its kin included.
+	KindWait = "nanosleep"
 )
 
 // Record is one observed event. Unset fields are zero.
@@ -53,7 +55,7 @@ type Record struct {
 	Kind string // system call name, or one of the Kind constants
 	// Container is the container's ID, where the sandbox holds several.
 	Container string
-	TimeNS    int64 // sandbox's wall clock, nanoseconds since 1970
+	TimeNS    int64 // wall clock, nanoseconds since 1970; the sandbox's own may be ahead of it
 	TID       int32
 	TGID      int32 // process ID
 	PTGID     int32 // parent's process ID
@@ -89,9 +91,14 @@ type Record struct {
 	ExeMemfd bool
 	Stdio    []string // what descriptors 0, 1, 2 refer to at an exec
 
+	IntervalNS int64 // how long a wait is to last, in nanoseconds
+
 	ChildTID  int32
 	ChildTGID int32
 	Status    int32 // wait status of an exit
+
+	// Conversation is what the sinkhole heard. A record that has one has no lists.
+	Conversation *Conversation
 }
 
 // AddrPort decodes Addr. ok is false for anything but AF_INET and AF_INET6.
@@ -143,7 +150,11 @@ const (
 	fRaw
 	fProto
 	fContainer
+	fConversation
 )
+
+// fInterval leaves room for those above.
+const fInterval protowire.Number = 64
 
 // Append encodes r after b.
 func (r *Record) Append(b []byte) []byte {
@@ -200,15 +211,21 @@ func (r *Record) Append(b []byte) []byte {
 	str(fFDPath, r.FDPath)
 	str(fAddr, string(r.Addr))
 	str(fData, string(r.Data[:min(len(r.Data), MaxData)]))
-	list(fArgv, r.Argv)
-	list(fEnv, r.Env)
+	if r.Conversation == nil {
+		list(fArgv, r.Argv)
+		list(fEnv, r.Env)
+		list(fStdio, r.Stdio)
+	} else {
+		b = protowire.AppendTag(b, fConversation, protowire.BytesType)
+		b = protowire.AppendBytes(b, r.Conversation.append(nil))
+	}
 	str(fExe, r.Exe)
 	flag(fExeUpper, r.ExeUpper)
 	flag(fExeMemfd, r.ExeMemfd)
-	list(fStdio, r.Stdio)
 	num(fChildTID, int64(r.ChildTID))
 	num(fChildTGID, int64(r.ChildTGID))
 	num(fStatus, int64(r.Status))
+	num(fInterval, r.IntervalNS)
 	return b
 }
 
@@ -218,39 +235,53 @@ var ErrMalformed = errors.New("malformed sensor record")
 // Decode reads one encoded record.
 func Decode(b []byte) (Record, error) {
 	var r Record
+	err := eachField(b, r.setNumber, r.setBytes)
+	if err != nil {
+		return Record{}, err
+	}
+	if r.Conversation != nil {
+		r.Argv, r.Env, r.Stdio = nil, nil, nil
+	}
+	if r.Kind == "" {
+		return Record{}, fmt.Errorf("%w: no kind", ErrMalformed)
+	}
+	return r, nil
+}
+
+// eachField hands every field of an encoded message to the setter of its kind.
+func eachField(b []byte, number func(protowire.Number, int64), text func(protowire.Number, []byte) error) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
-			return Record{}, fmt.Errorf("%w: %w", ErrMalformed, protowire.ParseError(n))
+			return fmt.Errorf("%w: %w", ErrMalformed, protowire.ParseError(n))
 		}
 		b = b[n:]
 		switch typ {
 		case protowire.VarintType:
 			v, n := protowire.ConsumeVarint(b)
 			if n < 0 {
-				return Record{}, fmt.Errorf("%w: field %d: %w", ErrMalformed, num, protowire.ParseError(n))
+				return fmt.Errorf("%w: field %d: %w", ErrMalformed, num, protowire.ParseError(n))
 			}
 			b = b[n:]
-			r.setNumber(num, protowire.DecodeZigZag(v))
+			number(num, protowire.DecodeZigZag(v))
 		case protowire.BytesType:
 			v, n := protowire.ConsumeBytes(b)
 			if n < 0 {
-				return Record{}, fmt.Errorf("%w: field %d: %w", ErrMalformed, num, protowire.ParseError(n))
+				return fmt.Errorf("%w: field %d: %w", ErrMalformed, num, protowire.ParseError(n))
 			}
 			b = b[n:]
-			r.setBytes(num, v)
+			if err := text(num, v); err != nil {
+				return err
+			}
 		default:
 			n := protowire.ConsumeFieldValue(num, typ, b)
 			if n < 0 {
-				return Record{}, fmt.Errorf("%w: field %d: %w", ErrMalformed, num, protowire.ParseError(n))
+				return fmt.Errorf("%w: field %d: %w", ErrMalformed, num, protowire.ParseError(n))
 			}
 			b = b[n:]
 		}
 	}
-	if r.Kind == "" {
-		return Record{}, fmt.Errorf("%w: no kind", ErrMalformed)
-	}
-	return r, nil
+	return nil
 }
 
 func (r *Record) setNumber(num protowire.Number, v int64) {
@@ -285,10 +316,16 @@ func (r *Record) setNumber(num protowire.Number, v int64) {
 		r.ChildTGID = int32(v)
 	case fStatus:
 		r.Status = int32(v)
+	case fInterval:
+		r.IntervalNS = v
 	}
 }
 
-func (r *Record) setBytes(num protowire.Number, v []byte) {
+func (r *Record) setBytes(num protowire.Number, v []byte) (err error) {
+	if num == fConversation {
+		r.Conversation, err = decodeConversation(v)
+		return err
+	}
 	v = v[:min(len(v), MaxString)]
 	add := func(l []string) []string {
 		if len(l) < MaxList {
@@ -334,4 +371,5 @@ func (r *Record) setBytes(num protowire.Number, v []byte) {
 	case fStdio:
 		r.Stdio = add(r.Stdio)
 	}
+	return nil
 }

@@ -26,6 +26,9 @@ func TestRoundTrip(t *testing.T) {
 		"everything":     full(),
 		"a zero result":  {Kind: "connect", HasResult: true},
 		"nothing at all": {Kind: "x"},
+		"a conversation": {Kind: record.KindHeard, TGID: 7, Conversation: &record.Conversation{ID: 3, Protocol: "https", Name: "a.example.com", SNI: "b.example.com",
+			Request: "GET https://a.example.com/", Headers: []string{"Host: a.example.com"}, Data: []byte("head\x00body"), Head: 4, Sent: 1 << 40, Refused: "bad certificate"}},
+		"silence": {Kind: record.KindHeard, Conversation: &record.Conversation{}},
 	} {
 		dropped, got, err := record.DecodeFrame(record.AppendFrame(nil, 7, &want))
 		if err != nil || dropped != 7 {
@@ -57,6 +60,29 @@ func TestBounds(t *testing.T) {
 	}
 	if len(got.Path) != record.MaxString || len(got.Argv) != record.MaxList || len(got.Data) != record.MaxData {
 		t.Errorf("kept %d bytes of path, %d arguments, %d bytes of data", len(got.Path), len(got.Argv), len(got.Data))
+	}
+}
+
+// A conversation is bounded as a whole record is, and what it calls a head is
+// never beyond what it said.
+func TestConversationBounds(t *testing.T) {
+	r := full()
+	long := strings.Repeat("h", 1<<20)
+	r.Path, r.Target, r.Raw, r.Exe, r.Cwd, r.Comm = long, long, long, long, long, long
+	r.Conversation = &record.Conversation{Name: long, SNI: long, Request: long, Refused: long, Protocol: long, Data: []byte(long), Head: 1 << 40}
+	for range 10_000 {
+		r.Conversation.Headers = append(r.Conversation.Headers, long)
+	}
+	b := record.AppendFrame(nil, 0, &r)
+	if len(b) > record.MaxFrame {
+		t.Fatalf("frame of %d bytes", len(b))
+	}
+	_, got, err := record.DecodeFrame(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := got.Conversation; len(c.Data) != record.MaxPayload || len(c.Name) != record.MaxString || len(c.Said()) != 0 || got.Argv != nil {
+		t.Errorf("kept %d bytes, a name of %d, %d said, %d arguments", len(c.Data), len(c.Name), len(c.Said()), len(got.Argv))
 	}
 }
 
@@ -92,6 +118,8 @@ func FuzzDecode(f *testing.F) {
 	r := full()
 	f.Add(record.AppendFrame(nil, 3, &r))
 	f.Add([]byte{0, 0, 0, 0, 0x0a, 0x01, 'x'})
+	r = record.Record{Kind: record.KindHeard, Conversation: &record.Conversation{ID: 1, Headers: []string{"a: b"}, Data: []byte("xy"), Head: 1}}
+	f.Add(record.AppendFrame(nil, 0, &r))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		dropped, r, err := record.DecodeFrame(b)
 		if err != nil {
