@@ -23,6 +23,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/alerts"
 	"github.com/falconer-sec/falconer/pkg/api/ledger"
 	"github.com/falconer-sec/falconer/pkg/correlate/kv"
+	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/registry/depot"
 	"github.com/falconer-sec/falconer/pkg/registry/fetches"
 	"github.com/falconer-sec/falconer/pkg/results"
@@ -130,7 +131,7 @@ func TestEachUserMayDoItsWork(t *testing.T) {
 		})
 	}
 	for _, user := range natsUsers(t) {
-		if natsWork[user] == nil && user != "falcosidekick" {
+		if natsWork[user] == nil && user != "falcosidekick" && user != "channels" { // those have tests of their own
 			t.Errorf("user %s: nothing here says what it is for", user)
 		}
 	}
@@ -320,6 +321,45 @@ func bucket(ctx context.Context, nc *nats.Conn, name string) error {
 		return fmt.Errorf("bucket %s: %w", name, err)
 	}
 	return b.Purge(ctx, "k")
+}
+
+// TestChannelsAreApart: Knative's channels keep streams of theirs on the same
+// servers, and neither they nor our functions see anything of each other.
+func TestChannelsAreApart(t *testing.T) {
+	ns := startNATS(t, "base/nats/nats.conf")
+	ctx := t.Context()
+	streams := map[string]jetstream.JetStream{}
+	for _, user := range []string{"channels", "correlator"} {
+		nc, _ := as(t, ns, user)
+		var err error
+		if streams[user], err = jetstream.New(nc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nc, _ := as(t, ns, "correlator")
+	store, err := results.Open(ctx, nc, results.Config{Guest: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Put(ctx, finding.Result{ScanID: scanID, Revision: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := streams["channels"].CreateStream(ctx, jetstream.StreamConfig{Name: "C_broker", Subjects: []string{"$KV.>"}}); err != nil {
+		t.Fatalf("the channels' own stream: %v", err)
+	}
+	if _, err := streams["channels"].Stream(ctx, "KV_results"); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("the channels find the results: %v", err)
+	}
+	if err := store.Put(ctx, finding.Result{ScanID: scanID, Revision: 2}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := streams["channels"].Stream(ctx, "C_broker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.CachedInfo().State.Msgs != 0 {
+		t.Error("a function's write is in the channels' stream")
+	}
 }
 
 // TestNoUserMayDoAnothersWork tries what each user has no business with.
