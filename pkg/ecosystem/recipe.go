@@ -44,9 +44,10 @@ type Program struct {
 	Name string
 	// Hint says how one gets it, in words for a user: "npm install -g pnpm".
 	Hint string
-	// Prefix are arguments with which it prints the prefix of the installation
-	// that it belongs to, on a line: what is found on a PATH may be a version
-	// manager's, which looks for the real one. Nil if it is the real one.
+	// Prefix is a command that prints the prefix of the installation that the
+	// program belongs to, on a line: what is found on a PATH may be a version
+	// manager's, which looks for the real one, and lies beside its user's
+	// credentials. Nil if what is found is the real one.
 	Prefix []string
 }
 

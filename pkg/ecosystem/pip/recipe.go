@@ -46,7 +46,7 @@ var settings = [...]string{
 // Programs are what pip's recipe takes.
 func Programs() []ecosystem.Program {
 	return []ecosystem.Program{{Name: "python3", Hint: "install Python 3.8 or later with pip (Debian: python3-pip)",
-		Prefix: []string{"-I", "-c", "import sys; print(sys.base_prefix)"}}}
+		Prefix: []string{"python3", "-I", "-c", "import sys; print(sys.base_prefix)"}}}
 }
 
 // Recipe returns `pip install -r` of the project's requirements files in a

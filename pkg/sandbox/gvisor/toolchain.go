@@ -2,6 +2,7 @@ package gvisor
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,7 +40,9 @@ func findToolchain(programs ...ecosystem.Program) (toolchain, error) {
 		if found, err = filepath.Abs(found); err != nil {
 			return t, fault.New("gvisor: find "+name, fault.Permanent, err)
 		}
-		found = realProgram(found, program)
+		if found, err = realProgram(found, program); err != nil {
+			return t, err
+		}
 		if err := t.add(name, found); err != nil {
 			return t, err
 		}
@@ -50,27 +53,29 @@ func findToolchain(programs ...ecosystem.Program) (toolchain, error) {
 // askTimeout bounds asking a program for its installation.
 const askTimeout = 30 * time.Second
 
-// realProgram is the program's file in the installation that it says it belongs
-// to (ecosystem.Program.Prefix), or found, if it says nothing of use. It is
-// asked at the root folder, where no project has a say.
-func realProgram(found string, p ecosystem.Program) string {
+// realProgram is the program's file in the installation that it belongs to
+// (ecosystem.Program.Prefix), found itself where nothing is to be asked. The
+// question is put at the root folder, where no project has a say.
+func realProgram(found string, p ecosystem.Program) (string, error) {
 	if p.Prefix == nil {
-		return found
+		return found, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, found, p.Prefix...)
+	cmd := exec.CommandContext(ctx, p.Prefix[0], p.Prefix[1:]...)
 	cmd.Dir, cmd.WaitDelay = "/", time.Second
 	out, err := cmd.Output()
-	prefix := strings.TrimSpace(string(out))
-	if err != nil || !filepath.IsAbs(prefix) {
-		return found
+	real := filepath.Join(strings.TrimSpace(string(out)), "bin", p.Name)
+	if err == nil && !filepath.IsAbs(real) {
+		err = fmt.Errorf("%.100q is no folder", out)
 	}
-	real := filepath.Join(prefix, "bin", p.Name)
-	if info, err := os.Stat(real); err != nil || !info.Mode().IsRegular() {
-		return found
+	if err == nil {
+		_, err = os.Stat(real)
 	}
-	return real
+	if err != nil {
+		return "", fault.Errorf(fault.Permanent, "%s: its installation is not found (%.200s): %w", p.Name, strings.Join(p.Prefix, " "), err)
+	}
+	return real, nil
 }
 
 func (t *toolchain) add(name, found string) error {
