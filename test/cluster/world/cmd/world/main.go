@@ -29,14 +29,24 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	act := run
-	if len(os.Args) == 3 && os.Args[1] == "give" {
-		act = func(context.Context) error { return os.Chown(os.Args[2], nonroot, nonroot) }
+	if len(os.Args) > 2 && os.Args[1] == "give" {
+		act = func(context.Context) error { return give(os.Args[2:]) }
 	}
 	if err := act(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "world:", err)
 		stop()
 		os.Exit(1)
 	}
+}
+
+// give makes directories NATS's own.
+func give(dirs []string) error {
+	for _, dir := range dirs {
+		if err := os.Chown(dir, nonroot, nonroot); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func run(ctx context.Context) error {
