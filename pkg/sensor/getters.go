@@ -132,6 +132,9 @@ func argumentGetters() map[int]getter {
 		rules.EvtArgPid:      onKinds(func(e *event) string { return strconv.Itoa(int(e.r.ChildTGID)) }, "ptrace", "process_vm"),
 		rules.EvtArgRequest:  onKinds(func(e *event) string { return ptraceRequest(e.r.Flags) }, "ptrace"),
 		rules.EvtArgRes:      text((*event).result),
+		rules.EvtRawargInterval: func(e *event, _ string, _ int) (rules.Value, bool) {
+			return rules.NumberValue(e.r.IntervalNS), e.r.IntervalNS != 0
+		},
 	}
 }
 

@@ -33,6 +33,7 @@ const (
 	EvtArgRes
 	EvtArgTarget
 	EvtArgTuple
+	EvtRawargInterval
 	ProcName
 	ProcExe
 	ProcExePath
@@ -109,6 +110,6 @@ func sensorEventTypes() []string {
 		"unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2",
 		"link", "linkat", "symlink", "symlinkat", "chmod", "fchmod", "fchmodat",
 		"connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg",
-		"mount", "init_module", "bpf", "setuid",
+		"mount", "init_module", "bpf", "setuid", "nanosleep",
 	}
 }

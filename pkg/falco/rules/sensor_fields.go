@@ -32,6 +32,7 @@ func eventFields() []FieldInfo {
 		{"evt.arg.res", EvtArgRes, String, NoArg, "result, as evt.res"},
 		{"evt.arg.target", EvtArgTarget, String, NoArg, "what a symlink points to"},
 		{"evt.arg.tuple", EvtArgTuple, String, NoArg, "addresses and ports of a connection"},
+		{"evt.rawarg.interval", EvtRawargInterval, Number, NoArg, "how long nanosleep waits, in nanoseconds; it stands for every wait of five seconds or more"},
 	}
 }
 

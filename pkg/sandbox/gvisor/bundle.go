@@ -35,7 +35,8 @@ func newBundle(dir string, s sandbox.Spec, recipe ecosystem.Recipe, tools toolch
 	if err != nil {
 		return b, fault.New(op, fault.Transient, err)
 	}
-	if err := b.populateEtc(); err != nil {
+	machine := guest.MachineOf(s.ScanID)
+	if err := b.populateEtc(machine); err != nil {
 		return b, fault.New(op, fault.Transient, err)
 	}
 	if err := home.Write(filepath.Join(b.root, homeDir)); err != nil {
@@ -43,7 +44,7 @@ func newBundle(dir string, s sandbox.Spec, recipe ecosystem.Recipe, tools toolch
 	}
 	cwd := guest.Dir(s.Project.Root)
 	recipe.Argv = guest.UnderInit(recipe.Argv)
-	spec := spec(s, recipe, tools, mounts, cwd)
+	spec := spec(s, recipe, tools, mounts, cwd, machine)
 	raw, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {
 		return b, fault.New(op, fault.Permanent, err)
@@ -51,15 +52,15 @@ func newBundle(dir string, s sandbox.Spec, recipe ecosystem.Recipe, tools toolch
 	return b, fault.New(op, fault.Transient, os.WriteFile(filepath.Join(dir, "config.json"), raw, 0o600))
 }
 
-func spec(s sandbox.Spec, recipe ecosystem.Recipe, tools toolchain, mounts []specs.Mount, cwd string) *specs.Spec {
-	env := slices.Concat([]string{"PATH=" + tools.path}, guest.Root.Env(s.ScanID), recipe.Env)
+func spec(s sandbox.Spec, recipe ecosystem.Recipe, tools toolchain, mounts []specs.Mount, cwd string, machine guest.Machine) *specs.Spec {
+	env := slices.Concat([]string{"PATH=" + tools.path}, guest.Root.Env(s.ScanID), machine.Env(), recipe.Env)
 	// What installing as root needs inside gVisor's own kernel. None of these
 	// is a capability on the host.
 	caps := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"}
 	return &specs.Spec{
 		Version:  "1.1.0",
 		Root:     &specs.Root{Path: "rootfs"},
-		Hostname: guest.Hostname,
+		Hostname: machine.Hostname,
 		Process: &specs.Process{
 			Args: recipe.Argv, Env: env, Cwd: cwd,
 			NoNewPrivileges: true,

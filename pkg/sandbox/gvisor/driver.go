@@ -210,6 +210,7 @@ func (d *Driver) options(dir string, s sandbox.Spec, recipe ecosystem.Recipe, to
 		System:     append([]string{"/usr/", "/bin/", "/sbin/", "/lib"}, tools...),
 		Installed:  installed(s),
 		MaxTasks:   s.Limits.Processes,
+		Guise:      pretend(guest.MachineOf(s.ScanID)),
 	}
 }
 

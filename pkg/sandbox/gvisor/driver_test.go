@@ -112,7 +112,13 @@ func load(t testing.TB, text string) *rules.Set {
 // install runs a script in the sandbox.
 func install(t testing.TB, script string, change func(*sandbox.Spec)) (sandbox.Report, []falco.Alert) {
 	t.Helper()
-	d, err := gvisor.New(gvisor.Config{Program: program, Rules: load(t, testRules), TempDir: t.TempDir(), DebugDir: os.Getenv("FALCONER_TEST_GVISOR_LOGS")})
+	return installWith(t, testRules, script, change)
+}
+
+// installWith is install with rules of its own.
+func installWith(t testing.TB, text, script string, change func(*sandbox.Spec)) (sandbox.Report, []falco.Alert) {
+	t.Helper()
+	d, err := gvisor.New(gvisor.Config{Program: program, Rules: load(t, text), TempDir: t.TempDir(), DebugDir: os.Getenv("FALCONER_TEST_GVISOR_LOGS")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,15 +15,24 @@ import (
 var etcCopied = []string{"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "nsswitch.conf", "protocols", "services",
 	"os-release", "debian_version", "alternatives", "ssl/certs", "ssl/openssl.cnf", "pki/tls/certs", "ca-certificates.conf", "mime.types", "localtime"}
 
-// populateEtc fills /etc with the sandbox's own identity and with copies of the
+// Debian's system accounts, as in every container image of it.
+const (
+	passwd = "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nbin:x:2:2:bin:/bin:/usr/sbin/nologin\nsys:x:3:3:sys:/dev:/usr/sbin/nologin\n" +
+		"sync:x:4:65534:sync:/bin:/bin/sync\nman:x:6:12:man:/var/cache/man:/usr/sbin/nologin\nmail:x:8:8:mail:/var/mail:/usr/sbin/nologin\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n" +
+		"backup:x:34:34:backup:/var/backups:/usr/sbin/nologin\n_apt:x:42:65534::/nonexistent:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\nnode:x:1000:1000::/home/node:/bin/bash\n"
+	group  = "root:x:0:\ndaemon:x:1:\nbin:x:2:\nsys:x:3:\nadm:x:4:\ntty:x:5:\ndisk:x:6:\nman:x:12:\nmail:x:8:\nsudo:x:27:\nwww-data:x:33:\nbackup:x:34:\nshadow:x:42:\nstaff:x:50:\nusers:x:100:\nnogroup:x:65534:\nnode:x:1000:\n"
+	shadow = "root:*:19700:0:99999:7:::\ndaemon:*:19700:0:99999:7:::\nbin:*:19700:0:99999:7:::\nsys:*:19700:0:99999:7:::\nwww-data:*:19700:0:99999:7:::\n_apt:*:19700:0:99999:7:::\nnobody:*:19700:0:99999:7:::\nnode:!:19702:0:99999:7:::\n"
+)
+
+// populateEtc fills /etc with the machine's identity and with copies of the
 // chosen host files.
-func (b bundle) populateEtc() error {
+func (b bundle) populateEtc(machine guest.Machine) error {
 	own := map[string]string{
-		"etc/passwd":      "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-		"etc/group":       "root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\n",
-		"etc/shadow":      "root:*:19700:0:99999:7:::\ndaemon:*:19700:0:99999:7:::\nnobody:*:19700:0:99999:7:::\n",
-		"etc/hosts":       "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t" + guest.Hostname + "\n",
-		"etc/hostname":    guest.Hostname + "\n",
+		"etc/passwd":      passwd,
+		"etc/group":       group,
+		"etc/shadow":      shadow,
+		"etc/hosts":       "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t" + machine.Hostname + "\n",
+		"etc/hostname":    machine.Hostname + "\n",
 		"etc/resolv.conf": "nameserver 127.0.0.53\noptions timeout:1 attempts:1\n",
 		"etc/shells":      "/bin/sh\n/bin/bash\n",
 	}

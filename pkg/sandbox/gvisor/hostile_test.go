@@ -22,9 +22,9 @@ func TestLimits(t *testing.T) {
 		name, script, reason, detail string
 		limits                       sandbox.Limits
 	}{
-		{"time", `sleep 100`, "timeout", "did not end within 2s", sandbox.Limits{Wall: 2 * time.Second}},
-		{"memory", `perl -e 'for (1..200) { push @a, "x" x 10_000_000 } sleep 50'`, "limit", "256 MiB of memory", sandbox.Limits{MemoryBytes: 256 << 20}},
-		{"disk", `dd if=/dev/zero of=/tmp/f bs=1M count=2000 2>/dev/null; sleep 50`, "limit", "256 MiB of memory", sandbox.Limits{MemoryBytes: 256 << 20}},
+		{"time", `perl -e sleep`, "timeout", "did not end within 2s", sandbox.Limits{Wall: 2 * time.Second}},
+		{"memory", `perl -e 'for (1..200) { push @a, "x" x 10_000_000 } sleep'`, "limit", "256 MiB of memory", sandbox.Limits{MemoryBytes: 256 << 20}},
+		{"disk", `dd if=/dev/zero of=/tmp/f bs=1M count=2000 2>/dev/null; perl -e sleep`, "limit", "256 MiB of memory", sandbox.Limits{MemoryBytes: 256 << 20}},
 		{"a failed install", `echo oh no; exit 7`, "failed", "exit code 7", sandbox.Limits{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -116,7 +116,7 @@ func TestCancel(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	m := shell{`echo up; sleep 100`}
+	m := shell{`echo up; perl -e sleep`}
 	p, _ := m.Load(nil, ".")
 	s := sandbox.Spec{ScanID: scan.Key{Project: t.Name()}.ID(), Dir: t.TempDir(), Project: p, Manager: m,
 		Progress: func(string) { cancel() }}
@@ -137,7 +137,7 @@ func TestSandboxKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := shell{`echo up; sleep 100`}
+	m := shell{`echo up; perl -e sleep`}
 	p, _ := m.Load(nil, ".")
 	s := sandbox.Spec{ScanID: scan.Key{Project: t.Name()}.ID(), Dir: t.TempDir(), Project: p, Manager: m,
 		Progress: func(string) {

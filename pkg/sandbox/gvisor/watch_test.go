@@ -106,8 +106,8 @@ func TestOutlived(t *testing.T) {
 	if len(r.Incomplete) > 0 {
 		t.Errorf("incomplete: %q", r.Incomplete)
 	}
-	r, _ = install(t, `(setsid sleep 300 >/dev/null 2>&1 &)`, nil)
-	if r.Sandbox.Reason != "completed" || len(r.Incomplete) != 1 || !strings.Contains(r.Incomplete[0], "still running 10s after the install, and stopped then: sleep 300 (1 in all)") {
+	r, _ = install(t, `(setsid sh -c ": busy; while :; do :; done" >/dev/null 2>&1 &)`, nil)
+	if r.Sandbox.Reason != "completed" || len(r.Incomplete) != 1 || !strings.Contains(r.Incomplete[0], "still running 10s after the install, and stopped then: sh -c : busy;") {
 		t.Errorf("ended with %+v, incomplete %q", r.Sandbox, r.Incomplete)
 	}
 }

@@ -33,6 +33,8 @@ type Options struct {
 	// PatienceMS is how long a record waits for a sensor that does not read, in
 	// milliseconds, before it is counted as dropped. 0 means for ever.
 	PatienceMS int64 `json:"patience_ms"`
+	// Guise is what the kernel pretends to be; nil for what it is.
+	Guise *GuiseOptions `json:"-"`
 }
 
 // options is what the sink was configured with. gVisor's points are plain

@@ -133,7 +133,7 @@ func setContext(r *record.Record, ctx *pb.ContextData) {
 	if ctx == nil {
 		return
 	}
-	r.TimeNS, r.Container = ctx.TimeNs, ctx.ContainerId
+	r.TimeNS, r.Container = ctx.TimeNs-skipped.Load(), ctx.ContainerId
 	r.TID, r.TGID, r.PTGID = ctx.ThreadId, ctx.ThreadGroupId, ctx.ParentThreadGroupId
 	r.Cwd, r.Comm = ctx.Cwd, ctx.ProcessName
 	if c := ctx.Credentials; c != nil {

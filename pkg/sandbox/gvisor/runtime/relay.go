@@ -48,12 +48,15 @@ type relay struct {
 	options RelayOptions
 	pipe    io.ReadWriteCloser
 	once    sync.Once
+	traffic *traffic
 }
 
 var _ seccheck.Sink = (*relay)(nil)
 
-func relayDesc() seccheck.SinkDesc {
-	return seccheck.SinkDesc{Name: RelayName, Setup: setupRelay, New: newRelay}
+func relayDesc(moved *traffic) seccheck.SinkDesc {
+	return seccheck.SinkDesc{Name: RelayName, Setup: setupRelay, New: func(config map[string]any, endpoint *fd.FD) (seccheck.Sink, error) {
+		return newRelay(config, endpoint, moved)
+	}}
 }
 
 // setupRelay connects to the host's side. It runs outside of the sandbox.
@@ -73,7 +76,7 @@ func setupRelay(config map[string]any) (*os.File, error) {
 	return os.NewFile(uintptr(s), o.Endpoint), nil
 }
 
-func newRelay(config map[string]any, endpoint *fd.FD) (seccheck.Sink, error) {
+func newRelay(config map[string]any, endpoint *fd.FD, moved *traffic) (seccheck.Sink, error) {
 	o, err := parseOptions[RelayOptions](RelayName, config)
 	if err != nil {
 		return nil, err
@@ -81,7 +84,7 @@ func newRelay(config map[string]any, endpoint *fd.FD) (seccheck.Sink, error) {
 	if endpoint == nil {
 		return nil, errors.New("relay sink has no connection")
 	}
-	return &relay{options: o, pipe: &blockingFD{endpoint}}, nil
+	return &relay{options: o, pipe: &blockingFD{endpoint}, traffic: moved}, nil
 }
 
 // Name implements seccheck.Sink.
@@ -128,7 +131,7 @@ func (r *relay) accept(l *gonet.TCPListener, session *yamux.Session) {
 		}
 		go func() {
 			defer func() { <-slots }()
-			join(conn, session)
+			join(r.traffic.watch(conn), session)
 		}()
 	}
 }

@@ -35,8 +35,12 @@ func Dispatch() {
 	default:
 		return
 	}
+	moved := newTraffic()
+	worn := &guise{traffic: moved}
+	worn.hook()
 	extend()
-	seccheck.RegisterSink(relayDesc())
+	seccheck.RegisterSink(relayDesc(moved))
+	seccheck.RegisterSink(guiseDesc(worn))
 	cli.Run(nil, map[util.SubCommand]string{
 		new(cmd.Run):          "",
 		new(cmd.Gofer):        "",

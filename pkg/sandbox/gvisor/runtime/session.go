@@ -17,6 +17,9 @@ func Session(o Options, relay *RelayOptions) ([]byte, error) {
 	if relay != nil {
 		sinks = append(sinks, sinkConfig{Name: RelayName, Config: relay})
 	}
+	if o.Guise != nil {
+		sinks = append(sinks, sinkConfig{Name: GuiseName, Config: o.Guise})
+	}
 	return session(contextFields, sinks)
 }
 
