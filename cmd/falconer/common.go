@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/falconer-sec/falconer/pkg/sandbox"
+	"github.com/falconer-sec/falconer/pkg/suppress"
 )
 
 // commonFlags are what scan and serve share.
@@ -17,6 +19,7 @@ type commonFlags struct {
 	rules         string
 	npmCache      string
 	downloadCache string
+	suppressions  string
 	hosts         []string
 	packages      map[string]string
 	memory        string
@@ -28,6 +31,7 @@ type commonFlags struct {
 func (f *commonFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.rules, "rules", "", "use the rules in `DIR` (*.yaml, Falco's rule language) instead of the built-in ones")
 	fl.StringVar(&f.npmCache, "cache", "", "an npm cache `DIR` (~/.npm) whose packages may be used; it is never written")
+	fl.StringVar(&f.suppressions, "suppressions", "", "count the suppressions in `FILE`, which you vouch for (default $"+suppress.Variable+")")
 	fl.StringVar(&f.downloadCache, "download-cache", "", "where downloads are kept (default $XDG_CACHE_HOME/falconer)")
 	fl.StringToStringVar(&f.packages, "packages", nil, "folders of packages, as `KIND=DIR`: pypi (wheels and source archives), cargo (made by cargo vendor), gem, golang (a GOPROXY), composer, maven")
 	fl.StringSliceVar(&f.hosts, "allow-host", nil, "further `HOST[:PORT]`s that packages may be fetched from")
@@ -62,7 +66,11 @@ func (f commonFlags) node(a *app, dir string) (nodeConfig, error) {
 	if err != nil {
 		return nodeConfig{}, err
 	}
-	return nodeConfig{dir: dir, rulesDir: f.rules, cache: cache, npmCache: f.npmCache, sandboxLogs: f.sandboxLogs, hosts: f.hosts, gateways: gateways,
+	vouched, err := suppress.Central(cmp.Or(f.suppressions, a.getenv(suppress.Variable)))
+	if err != nil {
+		return nodeConfig{}, err
+	}
+	return nodeConfig{dir: dir, rulesDir: f.rules, cache: cache, npmCache: f.npmCache, sandboxLogs: f.sandboxLogs, hosts: f.hosts, gateways: gateways, suppressions: vouched,
 		parallel: defaultParallel(), log: a.log(), environment: os.Environ(), getenv: a.getenv,
 		limits: sandbox.Limits{MemoryBytes: memory, Processes: f.processes, CPUs: f.cpus}}, nil
 }

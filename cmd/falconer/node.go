@@ -36,6 +36,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm/pack"
 	"github.com/falconer-sec/falconer/pkg/falco/rules"
 	"github.com/falconer-sec/falconer/pkg/falco/shipped"
+	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/gitlab"
 	"github.com/falconer-sec/falconer/pkg/natsd"
@@ -46,6 +47,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/sandbox/seccomp"
 	"github.com/falconer-sec/falconer/pkg/scan"
 	"github.com/falconer-sec/falconer/pkg/source"
+	"github.com/falconer-sec/falconer/pkg/suppress"
 	"github.com/falconer-sec/falconer/pkg/telemetry"
 	"github.com/falconer-sec/falconer/pkg/trigger"
 )
@@ -59,13 +61,17 @@ type nodeConfig struct {
 	npmCache   string // an npm cache whose content may be used; "" for none
 	hosts      []string
 	// gateways lead to registries of other kinds than npm's, by their kind.
-	gateways    map[string]func(offline bool) (registry.Gateway, error)
-	archives    string         // directory of source archives for pushes; "" for none
-	gitlab      *gitlab.Client // where sources come from without archives; nil for none
-	projects    []string       // at gitlab, watched for missed pushes from the start
-	parallel    int            // scans at a time
-	limits      sandbox.Limits
-	sandboxLogs string
+	gateways map[string]func(offline bool) (registry.Gateway, error)
+	archives string         // directory of source archives for pushes; "" for none
+	gitlab   *gitlab.Client // where sources come from without archives; nil for none
+	projects []string       // at gitlab, watched for missed pushes from the start
+	parallel int            // scans at a time
+	// suppressions are the operator's, and baseline says what a scan is compared
+	// with; nil has what its target branch was at compared with.
+	suppressions suppress.File
+	baseline     func(scan.Request) *finding.Result
+	limits       sandbox.Limits
+	sandboxLogs  string
 	// unsafeSeccomp runs installs without isolation, see pkg/sandbox/seccomp.
 	unsafeSeccomp bool
 	// ephemeral says that the state serves one scan and is deleted with its
@@ -191,12 +197,12 @@ func (n *node) openState(ctx context.Context) error {
 // subscribe makes the functions and gives each its place on the broker.
 func (n *node) subscribe(ctx context.Context) error {
 	c := n.c
-	n.planner = planner.Planner{Store: n.sources, Managers: managers.All(), Rules: n.rules.Version(), TempDir: n.work()}
+	n.planner = planner.Planner{Store: n.sources, Managers: managers.All(), Rules: n.rules.Version(), TempDir: n.work(), Suppressions: c.suppressions}
 	states, err := kv.Open(ctx, n.nc, kv.Config{})
 	if err != nil {
 		return err
 	}
-	if n.join, err = correlator.New(correlator.Deps{States: states, Alerts: n.alerts, Results: n.results, Emit: n.emit, Metrics: n.metrics, Log: c.log}); err != nil {
+	if n.join, err = correlator.New(correlator.Deps{States: states, Alerts: n.alerts, Results: n.results, Emit: n.emit, Metrics: n.metrics, Log: c.log, Baseline: c.baseline}); err != nil {
 		return err
 	}
 	run, err := n.runner(ctx)

@@ -24,15 +24,16 @@ import (
 
 // scanFlags are the command line of `falconer scan`.
 type scanFlags struct {
-	common  commonFlags
-	format  string
-	output  string
-	timeout time.Duration
-	offline bool
-	keep    string
-	unsafe  bool
-	verbose bool
-	quiet   bool
+	common   commonFlags
+	format   string
+	output   string
+	timeout  time.Duration
+	offline  bool
+	baseline string
+	keep     string
+	unsafe   bool
+	verbose  bool
+	quiet    bool
 }
 
 // exitInterrupted is the exit code after Ctrl-C, as shells have it.
@@ -68,6 +69,7 @@ projects the worst counts: malicious, then inconclusive, then suspicious.`,
 	fl.StringVarP(&f.output, "output", "o", "", "write the result to `FILE` instead of standard output")
 	fl.DurationVar(&f.timeout, "timeout", scan.DefaultTimeout, "end the install after this long")
 	fl.BoolVar(&f.offline, "offline", false, "make no request to any registry: use what is in the caches")
+	fl.StringVar(&f.baseline, "baseline", "", "compare with `FILE`, which --format json wrote before: what is known already does not weigh, unless it is malicious")
 	fl.StringVar(&f.keep, "keep", "", "keep the evidence in `DIR` (default ./falconer-evidence): output, alerts, events, result")
 	fl.Lookup("keep").NoOptDefVal = "falconer-evidence"
 	fl.BoolVar(&f.unsafe, "unsafe-seccomp", false, "where gVisor can't run: watch the install on this machine WITHOUT isolating it")
@@ -125,6 +127,13 @@ func (a *app) scanSource(ctx context.Context, path string, f scanFlags) (err err
 	progress := newProgress(a.io.err, a.terminal(a.io.err), f.quiet)
 	results := newCollector()
 	c.unsafeSeccomp, c.ephemeral = f.unsafe, true
+	var before baseline
+	if f.baseline != "" {
+		if before, err = readBaseline(f.baseline); err != nil {
+			return err
+		}
+		c.baseline = before.of
+	}
 	c.progress, c.evidence = progress.line, kept.scan
 	c.reporter = reporter.New(c.log, results)
 	c.letters = results.letters
@@ -133,7 +142,7 @@ func (a *app) scanSource(ctx context.Context, path string, f scanFlags) (err err
 		return err
 	}
 	defer func() { err = end(ctx, n, err) }()
-	plan, err := planScan(ctx, n.planner, path, f)
+	plan, err := planScan(ctx, n.planner, path, f, before)
 	if err != nil {
 		return err
 	}
@@ -173,7 +182,7 @@ func end(ctx context.Context, n *node, err error) error {
 }
 
 // planScan plans a directory or an archive.
-func planScan(ctx context.Context, p planner.Planner, path string, f scanFlags) (planner.Plan, error) {
+func planScan(ctx context.Context, p planner.Planner, path string, f scanFlags, before baseline) (planner.Plan, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return planner.Plan{}, fault.New("scan", fault.Invalid, err)
@@ -182,7 +191,10 @@ func planScan(ctx context.Context, p planner.Planner, path string, f scanFlags) 
 	if err != nil {
 		return planner.Plan{}, err
 	}
-	m := planner.Meta{Project: "local/" + projectName(abs), Timeout: f.timeout, Offline: f.offline, By: "cli", Cause: "cli", StripTop: true}
+	m := planner.Meta{Project: "local/" + projectName(abs), Timeout: f.timeout, Offline: f.offline, By: "cli", Cause: "cli", StripTop: true,
+		Standard: func(context.Context) (planner.Standard, error) {
+			return planner.Standard{Target: before.name, NoTarget: planner.Unvouched}, nil
+		}}
 	if info.IsDir() {
 		return p.PlanDir(ctx, abs, m)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/secret"
 	"github.com/falconer-sec/falconer/pkg/serve"
 	"github.com/falconer-sec/falconer/pkg/stream"
+	"github.com/falconer-sec/falconer/pkg/suppress"
 )
 
 // Name is the function's name: its Knative Service and its event source.
@@ -35,6 +36,7 @@ const Keep = 90 * 24 * time.Hour
 //
 //	FALCONER_API_TOKEN  the accepted bearer tokens (or _FILE)
 //	FALCONER_PACKAGEHUNTER_USERS  users of Package Hunter's interface (or _FILE)
+//	FALCONER_SUPPRESSIONS  the operator's suppressions, a file
 //	FALCONER_RULES_DIR  rules in place of the shipped ones; the same as the
 //	                    runner's, since their version is part of a scan's ID
 //
@@ -52,6 +54,9 @@ func Service(d serve.Deps) (http.Handler, error) {
 	}
 	from, err := open(d)
 	if err != nil {
+		return nil, err
+	}
+	if from.planner.Suppressions, err = suppress.Central(d.Env(suppress.Variable)); err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()

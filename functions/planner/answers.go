@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/falconer-sec/falconer/pkg/answers"
 	"github.com/falconer-sec/falconer/pkg/finding"
@@ -61,6 +62,19 @@ func (p *Plan) elsewhere(ctx context.Context, memory Answers, from Results) ([]f
 	}
 	p.Requests = open
 	return known, nil
+}
+
+// answered returns the requests as those of the scans that answer them.
+func answered(asked []scan.Request, elsewhere []finding.Result) []scan.Request {
+	out := slices.Clone(asked)
+	for i, r := range out {
+		for _, e := range elsewhere {
+			if e.Root == r.Root && e.Manager == r.Manager {
+				out[i].ID = e.ScanID
+			}
+		}
+	}
+	return out
 }
 
 // at is a result as the answer for another commit: it says so, and leads to the

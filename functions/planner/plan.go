@@ -17,6 +17,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/scan"
 	"github.com/falconer-sec/falconer/pkg/source"
+	"github.com/falconer-sec/falconer/pkg/suppress"
 )
 
 // MaxRoots bounds the project roots of one source that are scanned.
@@ -30,9 +31,11 @@ const maxReason = 1000
 type Planner struct {
 	Store    source.Store
 	Managers []ecosystem.Manager
-	Rules    string        // version of the rule set; part of every scan ID
-	TempDir  string        // where sources are unpacked; "" means the system's
-	Limits   source.Limits // of what is unpacked
+	Rules    string // version of the rule set; part of every scan ID
+	TempDir  string // where sources are unpacked; "" means the system's
+	// Suppressions are the operator's.
+	Suppressions suppress.File
+	Limits       source.Limits // of what is unpacked
 }
 
 // Meta says what a source is.
@@ -51,6 +54,8 @@ type Meta struct {
 	// Choose says which of the projects are to be scanned; nil means all. An
 	// error ends the planning.
 	Choose func(ctx context.Context, projects []ecosystem.Project) ([]bool, error)
+	// Standard says what findings are weighed by; nil means by the operator's word.
+	Standard func(ctx context.Context) (Standard, error)
 }
 
 // Plan unpacks an archive that nobody vouches for, and plans the scans of what
@@ -92,6 +97,10 @@ func (p Planner) PlanDir(ctx context.Context, dir string, m Meta) (Plan, error) 
 	if err != nil || len(projects) == 0 {
 		return Plan{Rejected: rejected, Untouched: untouched}, err
 	}
+	standard, from, err := p.sources(ctx, root, m)
+	if err != nil {
+		return Plan{}, err
+	}
 	stored, err := p.store(ctx, dir)
 	if err != nil {
 		return Plan{}, err
@@ -99,6 +108,9 @@ func (p Planner) PlanDir(ctx context.Context, dir string, m Meta) (Plan, error) 
 	plan := Plan{Rejected: rejected, Untouched: untouched}
 	for _, f := range projects {
 		r := request(f, stored, m, p.Rules)
+		if r.Policy, err = policy(ctx, standard, from, f.project); err != nil {
+			return Plan{}, err
+		}
 		if err := r.Validate(); err != nil {
 			plan.Rejected = append(plan.Rejected, m.rejected(f.project.Root, f.project.Manager, err))
 			continue

@@ -40,6 +40,8 @@ type Function struct {
 	Results Results     // what is known already; nil asks for each scan
 	Answers Answers     // of the same content at other commits; nil asks for each commit
 	Heads   Heads       // how far branches were looked at; nil believes each push
+	Lines   Lines       // which scans branches were at; nil has nothing to compare with
+	Files   Files       // of default branches; nil believes no suppression of a source
 	Missed  *Reconciler // looks for missed pushes on the cluster's sweep; may be nil
 	Emitter function.Emitter
 	Now     func() time.Time
@@ -88,6 +90,7 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 		}
 		plan = Plan{Rejected: []event.Rejected{j.meta.rejected("", "", err)}}
 	}
+	asked := plan.Requests
 	known, err := plan.reuse(ctx, f.Results)
 	if err != nil {
 		return nil, err
@@ -97,6 +100,9 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 		return nil, err
 	}
 	known = append(known, same...)
+	if err := f.noted(ctx, j, answered(asked, same)); err != nil {
+		return nil, err
+	}
 	f.Log.Info("change planned", "type", e.Type(), "project", j.meta.Project, "commit", j.meta.Commit, "scans", len(plan.Requests),
 		"known", len(known), "untouched", plan.Untouched, "rejected", len(plan.Rejected))
 	for _, r := range plan.Requests {
@@ -120,6 +126,7 @@ type job struct {
 	fetch  event.Push
 	meta   Meta
 	change change
+	target string // branch that it is compared with; "" for none
 }
 
 func (f *Function) pushed(e ce.Event) (job, error) {
@@ -131,7 +138,7 @@ func (f *Function) pushed(e ce.Event) (job, error) {
 	return job{push, Meta{
 		Project: push.Project, Ref: branch(push.Ref), Commit: push.After, WebURL: push.WebURL, Pushed: push.Received, Priority: priority,
 		StripTop: true, By: Name, Cause: e.ID(),
-	}, change{to: f.Changes, project: push.Project, from: push.Before, at: push.After}}, err
+	}, change{to: f.Changes, project: push.Project, from: push.Before, at: push.After}, targetOf(push)}, err
 }
 
 // requested reads a merge request. What counts is what it brings to its target.
@@ -146,7 +153,7 @@ func (f *Function) requested(e ce.Event) (job, error) {
 	return job{event.Push{Provider: m.Provider, ProjectID: m.ProjectID, Project: m.Project, WebURL: m.WebURL, Ref: ref, After: m.Head, Received: m.Received}, Meta{
 		Project: m.Project, Ref: branch(ref), Commit: m.Head, WebURL: m.WebURL, Pushed: m.Received, Priority: scan.PriorityMergeRequest,
 		StripTop: true, By: Name, Cause: e.ID(),
-	}, change{to: f.Changes, project: m.Project, from: m.Target, at: m.Head, base: true}}, err
+	}, change{to: f.Changes, project: m.Project, from: m.Target, at: m.Head, base: true}, m.Target}, err
 }
 
 // plan fetches a source and plans its scans.
@@ -158,7 +165,17 @@ func (f *Function) plan(ctx context.Context, j job) (Plan, error) {
 	defer archive.Close()
 	j.change.manifests = manifests(f.Planner.Managers)
 	j.meta.Choose = j.change.touched
+	j.meta.Standard = func(ctx context.Context) (Standard, error) { return f.standard(ctx, j) }
 	return f.Planner.Plan(ctx, archive, j.meta)
+}
+
+// targetOf is the branch that a push is compared with: the default branch. A tag
+// names a release, which is judged as a whole.
+func targetOf(p event.Push) string {
+	if !strings.HasPrefix(p.Ref, "refs/heads/") {
+		return ""
+	}
+	return p.DefaultBranch
 }
 
 // branch shortens "refs/heads/main" to "main".

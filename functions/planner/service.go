@@ -19,6 +19,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/serve"
 	"github.com/falconer-sec/falconer/pkg/source"
 	"github.com/falconer-sec/falconer/pkg/stream"
+	"github.com/falconer-sec/falconer/pkg/suppress"
 )
 
 // Service makes the planner as a process of its own. It reads
@@ -28,6 +29,7 @@ import (
 //	FALCONER_GITLAB_PROJECTS  projects that are watched for missed pushes from
 //	                     the start, by path
 //	FALCONER_SOURCE_DIR  where the sources of pushes are instead, see LocalArchives
+//	FALCONER_SUPPRESSIONS  the operator's suppressions, a file
 //	FALCONER_RULES_DIR   rules in place of the shipped ones; the same as the
 //	                     runner's, since their version is part of a scan's ID
 //
@@ -48,6 +50,9 @@ func Service(d serve.Deps) (function.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.Suppressions, err = suppress.Central(d.Env(suppress.Variable)); err != nil {
+		return nil, err
+	}
 	known, err := results.Open(d.Context, d.NATS, results.Config{Replicas: d.Replicas, Guest: true})
 	if err != nil {
 		return nil, err
@@ -60,18 +65,20 @@ func Service(d serve.Deps) (function.Handler, error) {
 	return f, f.Watch(d.Context, d.NATS, forge, Projects(d.Env), stream.Replicas(d.Replicas))
 }
 
-// Watch has the function remember how far branches were looked at, and look for
-// missed pushes: on the cluster's sweep, or as Missed.Run makes it. Without a
-// GitLab there is nothing to look at, and Missed stays nil.
+// Watch has the function remember which scans branches were at, and how far they
+// were looked at, and look for missed pushes: on the cluster's sweep, or as
+// Missed.Run makes it. Without a GitLab there is nothing to look at, and Missed
+// stays nil.
 func (f *Function) Watch(ctx context.Context, nc *nats.Conn, forge *gitlab.Client, projects []string, opts ...stream.Option) error {
-	if forge == nil {
-		return nil
-	}
 	known, err := heads.Open(ctx, nc, opts...)
 	if err != nil {
 		return err
 	}
-	f.Heads = known
+	f.Lines = known
+	if forge == nil {
+		return nil
+	}
+	f.Heads, f.Files = known, forge
 	f.Missed = &Reconciler{Forge: forge, Heads: known, Projects: projects, Emitter: f.Emitter, Now: f.Now, Log: f.Log}
 	return nil
 }

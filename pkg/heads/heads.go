@@ -1,6 +1,7 @@
 // Package heads remembers up to which commit each branch of a project was looked
 // at, in a JetStream key-value bucket, so that a push that nobody told of can be
-// noticed.
+// noticed; and which scans each branch was at, so that there is something to
+// compare later ones with.
 //
 // Guarantees: a later push is never replaced by what was known of an earlier
 // one, whoever writes; names from a forge are hashed before they become keys;
@@ -78,7 +79,11 @@ func (s *Store) Get(ctx context.Context, project, ref string) (h Head, ok bool, 
 }
 
 func (s *Store) load(ctx context.Context, key string, into any) (revision uint64, err error) {
-	e, err := s.kv.Get(ctx, key)
+	return load(ctx, s.kv, key, into)
+}
+
+func load(ctx context.Context, kv jetstream.KeyValue, key string, into any) (revision uint64, err error) {
+	e, err := kv.Get(ctx, key)
 	if err != nil {
 		return 0, err
 	}
@@ -117,15 +122,25 @@ func (s *Store) Ask(ctx context.Context, project, ref, sha string, at time.Time)
 const tries = 20
 
 func (s *Store) change(ctx context.Context, project, ref string, f func(*Head)) error {
-	key := headKey(project, ref)
+	return change(ctx, s.kv, headKey(project, ref), Head{Project: project, Ref: ref}, func(old Head) (Head, bool) {
+		next := old
+		f(&next)
+		return next, next != old
+	})
+}
+
+// change changes a value, first when there is none, until nobody else changed it
+// meanwhile. f reports whether there is anything to change; a value that is not
+// stored yet is stored all the same.
+func change[T any](ctx context.Context, kv jetstream.KeyValue, key string, first T, f func(T) (T, bool)) error {
 	for range tries {
-		old := Head{Project: project, Ref: ref}
-		revision, err := s.load(ctx, key, &old)
+		old := first
+		revision, err := load(ctx, kv, key, &old)
 		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
 			return fault.New("heads: read", fault.Transient, err)
 		}
-		next := old
-		if f(&next); next == old && revision > 0 {
+		next, changed := f(old)
+		if !changed && revision > 0 {
 			return nil
 		}
 		b, err := json.Marshal(next)
@@ -133,15 +148,15 @@ func (s *Store) change(ctx context.Context, project, ref string, f func(*Head)) 
 			return fault.New("heads: encode", fault.Permanent, err)
 		}
 		if revision == 0 {
-			_, err = s.kv.Create(ctx, key, b)
+			_, err = kv.Create(ctx, key, b)
 		} else {
-			_, err = s.kv.Update(ctx, key, b, revision)
+			_, err = kv.Update(ctx, key, b, revision)
 		}
 		if !lostRace(err) {
 			return fault.New("heads: write", fault.Transient, err)
 		}
 	}
-	return fault.Errorf(fault.Transient, "heads: %.80q of %.80q changes too often", ref, project)
+	return fault.Errorf(fault.Transient, "heads: %s changes too often", key)
 }
 
 // lostRace reports whether a write failed because another came first.
@@ -178,8 +193,18 @@ func (s *Store) Of(ctx context.Context, project string) (map[string]Head, error)
 	return heads, err
 }
 
-// Forget removes a branch that is no longer there.
+// Forget removes a branch that is no longer there, and what it was at.
 func (s *Store) Forget(ctx context.Context, project, ref string) error {
+	w, err := s.kv.ListKeysFiltered(ctx, hash(project)+".s"+hash(ref)+".*")
+	if err != nil {
+		return fault.New("heads: list", fault.Transient, err)
+	}
+	defer func() { _ = w.Stop() }() // fails only on a closed connection
+	for key := range w.Keys() {
+		if err := s.kv.Purge(ctx, key); err != nil {
+			return fault.New("heads: remove", fault.Transient, err)
+		}
+	}
 	return fault.New("heads: remove", fault.Transient, s.kv.Purge(ctx, headKey(project, ref)))
 }
 

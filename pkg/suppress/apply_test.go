@@ -163,19 +163,19 @@ func TestPolicy(t *testing.T) {
 	python := word(func(s *scan.Suppression) { s.Package = "pkg:pypi/a" })
 	from := suppress.Sources{Central: suppress.File{Entries: []scan.Suppression{central}}, Target: suppress.File{Entries: []scan.Suppression{target, elsewhere, python}},
 		Own: suppress.File{Entries: []scan.Suppression{moved, changed, central}}, Problems: []string{"p"}}
-	got := from.Policy(".", "npm")
+	got := from.Policy(".", map[string]bool{"npm": true})
 	if len(got.Suppressions) != 3 || got.Suppressions[0].Void != "" || got.Suppressions[1].Void != "" || got.Suppressions[1].Line != 3 ||
 		!strings.Contains(got.Suppressions[2].Void, "added or changed by the change under scan") || got.Suppressions[2].Reason != "another" || len(got.Problems) != 1 {
 		t.Errorf("%+v", got)
 	}
-	if web := from.Policy("web", "npm"); len(web.Suppressions) != 4 {
+	if web := from.Policy("web", map[string]bool{"npm": true}); len(web.Suppressions) != 4 {
 		t.Errorf("%+v", web)
 	}
-	if pip := from.Policy(".", "pypi"); len(pip.Suppressions) != 1 {
+	if pip := from.Policy(".", map[string]bool{"pypi": true}); len(pip.Suppressions) != 1 {
 		t.Errorf("%+v", pip)
 	}
 	from.Target, from.NoTarget = suppress.File{}, "there is no branch"
-	if alone := from.Policy(".", "npm"); len(alone.Suppressions) != 3 || !strings.HasSuffix(alone.Suppressions[1].Void, "there is no branch") {
+	if alone := from.Policy(".", map[string]bool{"npm": true}); len(alone.Suppressions) != 3 || !strings.HasSuffix(alone.Suppressions[1].Void, "there is no branch") {
 		t.Errorf("%+v", alone)
 	}
 }

@@ -119,7 +119,7 @@ func FuzzDecode(f *testing.F) {
 				t.Errorf("%+v", e)
 			}
 		}
-		p := suppress.Sources{Own: file}.Policy(".", "npm")
+		p := suppress.Sources{Own: file}.Policy(".", map[string]bool{"npm": true})
 		r := scan.Request{ID: scan.Key{}.ID(), Project: "p", Manager: "npm", Root: ".", Source: scan.Source{Object: "o", Digest: "d"}, Policy: p}
 		if err := r.Validate(); err != nil {
 			t.Errorf("a policy that no request may have: %v", err)

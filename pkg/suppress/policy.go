@@ -38,14 +38,15 @@ const (
 
 // Policy puts together what counts for the scan of one project root. Equal
 // suppressions stand once. A target branch's suppression that the change removes
-// holds until it is merged.
-func (s Sources) Policy(root, kind string) scan.Policy {
+// holds until it is merged. kinds are the types of package URLs that the root pins:
+// others' suppressions are another project's business.
+func (s Sources) Policy(root string, kinds map[string]bool) scan.Policy {
 	var p scan.Policy
 	seen := map[scan.Suppression]bool{}
 	add := func(list []scan.Suppression, void string) {
 		for _, e := range list {
 			k := key(e)
-			if seen[k] || kindOf(e.Package) != kind || e.Root != "" && path.Clean(e.Root) != path.Clean(root) {
+			if seen[k] || len(kinds) > 0 && !kinds[Kind(e.Package)] || e.Root != "" && path.Clean(e.Root) != path.Clean(root) {
 				continue
 			}
 			seen[k] = true

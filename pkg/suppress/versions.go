@@ -22,8 +22,8 @@ func Canonical(purl string) (pkg, at string, err error) {
 	return u.ToString(), at, nil
 }
 
-// kindOf is a package URL's type.
-func kindOf(pkg string) string {
+// Kind is a package URL's type.
+func Kind(pkg string) string {
 	kind, _, _ := strings.Cut(strings.TrimPrefix(pkg, "pkg:"), "/")
 	return kind
 }
@@ -60,13 +60,13 @@ type versions struct {
 // rangeOf reads a version or a range. A version alone is that version, also where
 // the package manager would take it for a range (Cargo, Maven, NuGet).
 func rangeOf(pkg, text string) (v versions, err error) {
-	sys, known := system(kindOf(pkg))
+	sys, known := system(Kind(pkg))
 	alone := version.MatchString(text)
 	switch {
 	case !known && alone:
 		return versions{exact: text}, nil
 	case !known:
-		return v, fmt.Errorf("how versions of %.40q are ordered is not known: name one version", kindOf(pkg))
+		return v, fmt.Errorf("how versions of %.40q are ordered is not known: name one version", Kind(pkg))
 	}
 	defer trap(&err)
 	v.sys = sys
