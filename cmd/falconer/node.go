@@ -268,7 +268,7 @@ func (n *node) report(ctx context.Context) (function.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return reporter.New(c.log, append(slices.Clip(c.sinks), reporter.NewStatuses(c.gitlab, c.resultURL), threads)...), nil
+	return reporter.New(c.log, append(slices.Clip(c.sinks), reporter.NewStatuses(c.gitlab, n.results, c.resultURL), threads)...), nil
 }
 
 // changes says what a push touched; nil without GitLab.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,6 +25,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/gitlab"
+	"github.com/falconer-sec/falconer/pkg/report/format"
 	"github.com/falconer-sec/falconer/pkg/secret"
 	"github.com/falconer-sec/falconer/pkg/serve"
 	"github.com/falconer-sec/falconer/pkg/users"
@@ -37,6 +39,7 @@ type serveFlags struct {
 	syncAlways bool
 	parallel   int
 	resultsDir string
+	formats    string // of results, beside JSON
 	reportURL  string
 	archives   string
 }
@@ -84,6 +87,7 @@ Other settings of the environment:
 	fl.BoolVar(&f.syncAlways, "sync-always", false, "flush to disk before each acknowledgement: survives a power cut, at a price")
 	fl.IntVar(&f.parallel, "parallel", defaultParallel(), "scans at a time")
 	fl.StringVar(&f.resultsDir, "results", "", "write each result to `DIR`/SCAN-ID.json")
+	fl.StringVar(&f.formats, "results-formats", "", "write it there in `FORMATS` too, separated by commas, as SCAN-ID.FORMAT.json: "+strings.Join(format.Names(), ", "))
 	fl.StringVar(&f.reportURL, "report-webhook", "", "post each result as a CloudEvent to `URL`")
 	fl.StringVar(&f.archives, "archives", "", "`DIR` with the sources of pushes (default $FALCONER_SOURCE_DIR)")
 	return cmd
@@ -172,11 +176,18 @@ func (a *app) serveConfig(f serveFlags, secret secrets) (nodeConfig, error) {
 		c.archives = a.getenv("FALCONER_SOURCE_DIR")
 	}
 	sinks := []reporter.Sink{reporter.NewLog(c.log)}
+	formats, err := format.List(f.formats)
+	if err != nil {
+		return c, fmt.Errorf("--results-formats: %w", err)
+	}
+	if len(formats) > 0 && f.resultsDir == "" {
+		return c, errors.New("--results-formats is set, but not --results: there is nowhere to write to")
+	}
 	if f.resultsDir != "" {
 		if err := os.MkdirAll(f.resultsDir, 0o755); err != nil {
 			return c, err
 		}
-		sinks = append(sinks, reporter.NewDirectory(f.resultsDir))
+		sinks = append(sinks, reporter.NewDirectory(f.resultsDir, formats...))
 	}
 	if f.reportURL != "" {
 		token := ""

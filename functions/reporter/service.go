@@ -61,9 +61,6 @@ func Service(d serve.Deps) (function.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if forge != nil {
-		sinks = append(sinks, NewStatuses(forge, link))
-	}
 	switch {
 	case forge != nil && d.NATS != nil:
 		known, err := results.Open(d.Context, d.NATS, results.Config{Replicas: d.Replicas, Guest: true})
@@ -74,8 +71,9 @@ func Service(d serve.Deps) (function.Handler, error) {
 		if err != nil {
 			return nil, err
 		}
-		sinks = append(sinks, threads)
+		sinks = append(sinks, NewStatuses(forge, known, link), threads)
 	case forge != nil:
+		sinks = append(sinks, NewStatuses(forge, nil, link))
 		d.Log.Warn("NATS_URL is not set: commit statuses only, no discussions of merge requests")
 	}
 	return New(d.Log, sinks...), nil

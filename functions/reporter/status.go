@@ -11,6 +11,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/gitlab"
+	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/scan"
 )
 
@@ -18,17 +19,23 @@ import (
 // asked for, running once it started, then success for clean and suspicious,
 // failed for malicious and inconclusive, with one line that says why. A scan
 // without a commit, or of a source that is on no forge ("local/..."), has none.
+//
+// Events may come in any order, late (as a replayed dead letter) and at once:
+// what a status ends at is the newest result that is stored. A result is stored
+// before it is told of.
 type Statuses struct {
-	client *gitlab.Client
-	link   string
+	client  *gitlab.Client
+	results Results // nil: what is told last counts
+	link    string
 }
 
 var _ Follower = Statuses{}
 
-// NewStatuses returns a sink that writes to GitLab. link is the address that
-// results are served below, "" for none: a status leads to <link>/<scan ID>.
-func NewStatuses(c *gitlab.Client, link string) Statuses {
-	return Statuses{client: c, link: strings.TrimSuffix(link, "/")}
+// NewStatuses returns a sink that writes to GitLab. known may be nil where events
+// come in order. link is the address that results are served below, "" for none:
+// a status leads to <link>/<scan ID>.
+func NewStatuses(c *gitlab.Client, known Results, link string) Statuses {
+	return Statuses{client: c, results: known, link: strings.TrimSuffix(link, "/")}
 }
 
 // Name implements Sink.
@@ -42,7 +49,7 @@ func (s Statuses) Follow(ctx context.Context, p Progress) error {
 	if p.Started {
 		st.State, st.Description = gitlab.Running, "installing in a sandbox"
 	}
-	return s.set(ctx, st)
+	return s.settle(ctx, st, r.ID, 0)
 }
 
 // Deliver implements Sink. Where GitLab refuses the token the error is
@@ -53,7 +60,43 @@ func (s Statuses) Deliver(ctx context.Context, r Report) error {
 	}
 	st := s.status(r.Result.Project, r.Result.Commit, r.Result.Ref, r.Result.Manager, r.Result.Root, r.Result.ScanID)
 	st.State, st.Description = outcome(*r.Result)
-	return s.set(ctx, st)
+	return s.settle(ctx, st, r.Result.ScanID, r.Result.Revision)
+}
+
+// settle sets a status that says how far a scan was at a revision of its result,
+// 0 for none yet; where there is a newer one, before or after, that counts.
+func (s Statuses) settle(ctx context.Context, st gitlab.Status, id scan.ID, revision int) error {
+	if !told(st) {
+		return nil
+	}
+	for set := -1; ; set = revision {
+		newest, err := s.newest(ctx, id)
+		if err != nil {
+			return err
+		}
+		if newest.Revision > revision {
+			revision = newest.Revision
+			st.State, st.Description = outcome(newest)
+		}
+		if set == revision {
+			return nil
+		}
+		if err := s.set(ctx, st); err != nil {
+			return err
+		}
+	}
+}
+
+// newest returns a scan's result as it is stored, one of revision 0 for none.
+func (s Statuses) newest(ctx context.Context, id scan.ID) (finding.Result, error) {
+	if s.results == nil {
+		return finding.Result{}, nil
+	}
+	r, err := s.results.Get(ctx, id)
+	if errors.Is(err, results.ErrNotFound) {
+		return finding.Result{}, nil
+	}
+	return r, err
 }
 
 // reject tells of a source that could not be scanned. Where there is nothing to
@@ -79,8 +122,13 @@ func (s Statuses) status(project, commit, ref, manager, root string, id scan.ID)
 	return st
 }
 
+// told reports whether there is anybody to tell of a status.
+func told(st gitlab.Status) bool {
+	return st.SHA != "" && st.Ref != "" && !strings.HasPrefix(st.Project, "local/")
+}
+
 func (s Statuses) set(ctx context.Context, st gitlab.Status) error {
-	if st.SHA == "" || st.Ref == "" || strings.HasPrefix(st.Project, "local/") {
+	if !told(st) {
 		return nil
 	}
 	return later(s.client.SetStatus(ctx, st))

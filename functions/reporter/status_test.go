@@ -1,7 +1,9 @@
 package reporter_test
 
 import (
+	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/gitlab"
 	"github.com/falconer-sec/falconer/pkg/gitlab/gitlabtest"
+	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/scan"
 )
 
@@ -64,7 +67,7 @@ func tell(t *testing.T, f *reporter.Function, typ, id string, data any) error {
 // A scan's way, in the order in which a broker may deliver it: twice, and late.
 func TestStatuses(t *testing.T) {
 	lab, p, c, commit := forge(t)
-	f := reporter.New(eventtest.Log(t), reporter.NewStatuses(c, "https://falconer.example.com/scans/"))
+	f := reporter.New(eventtest.Log(t), reporter.NewStatuses(c, nil, "https://falconer.example.com/scans/"))
 	pipe := p.AddPipeline(commit, "main")
 	req := request(commit, ".")
 	for i, step := range []struct {
@@ -94,6 +97,65 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
+// stored are results as they are kept.
+type stored struct{ sync.Map }
+
+// Get implements reporter.Results.
+func (s *stored) Get(_ context.Context, id scan.ID) (finding.Result, error) {
+	if r, ok := s.Load(id); ok {
+		return r.(finding.Result), nil
+	}
+	return finding.Result{}, fault.New("get", fault.Permanent, results.ErrNotFound)
+}
+
+// What is told late, as a dead letter is that somebody replays, does not take
+// back what the scan has come to since.
+func TestStatusesToldLate(t *testing.T) {
+	_, p, c, commit := forge(t)
+	req := request(commit, ".")
+	known := &stored{}
+	known.Store(req.ID, verdict(req, 2, []finding.Finding{bad("Credential file read", finding.Critical)}))
+	f := reporter.New(eventtest.Log(t), reporter.NewStatuses(c, known, ""))
+	for typ, data := range map[string]any{event.ScanRequested: req, event.ScanStarted: event.Started{Request: req}, event.ScanFinished: verdict(req, 1, nil)} {
+		if err := tell(t, f, typ, typ, data); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Statuses(commit); len(got) != 1 || got[0].State != "failed" || !strings.HasPrefix(got[0].Description, "malicious") {
+			t.Errorf("after %s: %+v", typ, got)
+		}
+	}
+}
+
+// Two reporters, of which one is slow to say that a scan runs.
+func TestStatusesOvertaken(t *testing.T) {
+	lab, p, c, commit := forge(t)
+	other, err := gitlab.New(gitlab.Config{URL: lab.Start(t), Token: forgeToken})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, known := request(commit, "."), &stored{}
+	lab.Break(gitlabtest.Fault{Method: "POST", Times: 1, Delay: 300 * time.Millisecond})
+	var late sync.WaitGroup
+	late.Go(func() {
+		f := reporter.New(eventtest.Log(t), reporter.NewStatuses(other, known, ""))
+		if err := tell(t, f, event.ScanStarted, "1", event.Started{Request: req}); err != nil {
+			t.Error(err)
+		}
+	})
+	for len(lab.Calls("POST", "/statuses/")) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	result := verdict(req, 1, []finding.Finding{bad("Credential file read", finding.Critical)})
+	known.Store(req.ID, result)
+	if err := tell(t, reporter.New(eventtest.Log(t), reporter.NewStatuses(c, known, "")), event.ScanFinished, "2", result); err != nil {
+		t.Error(err)
+	}
+	late.Wait()
+	if got := p.Statuses(commit); len(got) != 1 || got[0].State != "failed" {
+		t.Errorf("statuses %+v", got)
+	}
+}
+
 func TestStatusOfEachVerdict(t *testing.T) {
 	for name, tt := range map[string]struct {
 		result      func(scan.Request) any
@@ -115,7 +177,7 @@ func TestStatusOfEachVerdict(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, p, c, commit := forge(t)
-			f := reporter.New(eventtest.Log(t), reporter.NewStatuses(c, ""))
+			f := reporter.New(eventtest.Log(t), reporter.NewStatuses(c, nil, ""))
 			if err := tell(t, f, tt.typ, "1", tt.result(request(commit, "web"))); err != nil {
 				t.Fatal(err)
 			}
@@ -150,7 +212,7 @@ func TestStatusWhenGitLabFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			lab, p, c, commit := forge(t)
-			f := reporter.New(eventtest.Log(t), reporter.NewStatuses(c, ""))
+			f := reporter.New(eventtest.Log(t), reporter.NewStatuses(c, nil, ""))
 			lab.Break(tt.fault)
 			data := verdict(request(commit, "."), 1, nil)
 			err := tell(t, f, event.ScanFinished, "1", data)

@@ -295,6 +295,33 @@ func TestStatusConcurrently(t *testing.T) {
 	}
 }
 
+// An outcome is not taken back by a state that was on its way before it.
+func TestStatusOvertaken(t *testing.T) {
+	s, p, c := lab(t)
+	sha := p.Commit("refs/heads/main", gitlabtest.Tree{"a": "1"})
+	s.Break(gitlabtest.Fault{Method: "POST", Times: 1, Delay: 300 * time.Millisecond})
+	set := func(state gitlab.State) {
+		if err := c.SetStatus(t.Context(), gitlab.Status{Project: path, SHA: sha, Ref: "main", Name: "falconer", State: state}); err != nil {
+			t.Error(err)
+		}
+	}
+	var late sync.WaitGroup
+	late.Go(func() { set(gitlab.Running) })
+	for len(s.Calls("POST", "/statuses/")) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	set(gitlab.Failed)
+	late.Wait()
+	if got := p.Statuses(sha); len(got) != 1 || got[0].State != "failed" {
+		t.Errorf("statuses %+v", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.SetStatus(ctx, gitlab.Status{Project: path, SHA: sha, Ref: "main", Name: "falconer", State: gitlab.Failed}); !fault.Retryable(err) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
 func TestReadOnlyToken(t *testing.T) {
 	s := gitlabtest.New(token)
 	p := s.Project(15, path)

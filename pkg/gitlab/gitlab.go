@@ -46,8 +46,9 @@ type Config struct {
 
 // Client calls one GitLab. It is safe for concurrent use.
 type Client struct {
-	api  *api
-	base string
+	api   *api
+	base  string
+	turns *turns // of commit statuses
 }
 
 // New returns a client. An address that is not http or https, or a missing
@@ -76,7 +77,7 @@ func New(c Config) (*Client, error) {
 	client := &http.Client{Transport: &bounded{next: c.HTTP, timeout: c.Timeout}, CheckRedirect: sameHost}
 	api := newAPI(u, c.Token, &retryablehttp.Client{HTTPClient: client, RetryMax: c.Tries - 1,
 		CheckRetry: again, Backoff: backoff(c.Wait), ErrorHandler: retryablehttp.PassthroughErrorHandler})
-	return &Client{api: api, base: strings.TrimSuffix(c.URL, "/")}, nil
+	return &Client{api: api, base: strings.TrimSuffix(c.URL, "/"), turns: newTurns()}, nil
 }
 
 // FromEnv returns a client as GITLAB_URL and GITLAB_TOKEN (or GITLAB_TOKEN_FILE)

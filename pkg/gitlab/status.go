@@ -45,10 +45,17 @@ type Status struct {
 // SetStatus brings a commit's status to what s says. It is idempotent: a status
 // that says so already is left alone, an outcome is never taken back to pending
 // or running, and a status goes to the pipeline that has it, else to the
-// commit's newest pipeline of this ref.
+// commit's newest pipeline of this ref. Calls of one client for the same status
+// follow each other; between two processes an outcome may be taken back by who
+// looked before it was there.
 func (c *Client) SetStatus(ctx context.Context, s Status) error {
 	s.Name, s.Description = cut(s.Name), cut(s.Description)
-	// Two of us may meet; whoever comes second sees the other's, and looks again.
+	done, err := c.turns.take(ctx, s.Project, s.SHA, s.Name)
+	if err != nil {
+		return err
+	}
+	defer done()
+	// Two processes may meet; whoever comes second sees the other's, and looks again.
 	for range 3 {
 		done, err := c.setStatus(ctx, s)
 		if done || err != nil {

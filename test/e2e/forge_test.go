@@ -67,6 +67,51 @@ func TestGitLab(t *testing.T) {
 	s.stop()
 }
 
+// A GitLab that takes nothing for a while loses nothing: the verdict is told
+// again until it is taken; what was given up before is a dead letter, and
+// replayed at the same time it does not take the verdict back. One status and
+// one discussion, after one scan.
+func TestGitLabAway(t *testing.T) {
+	t.Parallel() // it waits for the retries
+	lab := gitlabtest.New("glpat-test-token")
+	p := lab.Project(15, "mike/diaspora")
+	p.Commit("refs/heads/main", gitlabtest.Tree(project(t, "benign-plain")))
+	bad := p.Commit("refs/heads/feature", gitlabtest.Tree(project(t, "stolen-key")))
+	p.Open(1, p, "feature")
+	lab.Break(gitlabtest.Fault{Path: "/statuses", Status: http.StatusServiceUnavailable})
+	lab.Break(gitlabtest.Fault{Path: "/merge_requests", Status: http.StatusForbidden})
+	a := newAccount(t)
+	a.env = append(a.env, "FALCONER_GITLAB_WEBHOOK_TOKEN=hook-token-1", "GITLAB_URL="+lab.Start(t), "GITLAB_TOKEN=glpat-test-token")
+	s := a.serve()
+	hook := gitlabtest.Hook{URL: s.url + "/gitlab/webhook", Token: "hook-token-1"}
+	if r, err := hook.Send(t.Context(), p.Push("refs/heads/feature", gitlabtest.Zero, bad)); err != nil || r.Status != http.StatusOK {
+		t.Fatalf("push: %+v %v", r, err)
+	}
+	var listing outcome
+	eventually(t, "what GitLab did not take is a dead letter", func() (string, bool) {
+		listing = a.falconer("replay", "--server", s.url)
+		return listing.out + listing.errout, strings.Contains(listing.out, "scan.requested") && strings.Contains(listing.out, "scan.started")
+	})
+	if !strings.Contains(listing.out, "GitLab answered 503") {
+		t.Errorf("the letters do not say why:\n%s", listing.out)
+	}
+	if st, threads := p.Statuses(bad), p.Discussions(1); len(st)+len(threads) != 0 {
+		t.Errorf("a GitLab that is away has %+v %+v", st, threads)
+	}
+	lab.Mend()
+	if o := a.falconer("replay", "--server", s.url, "--all"); o.code != 0 || strings.Count(o.out, "replayed") != 2 {
+		t.Errorf("replay: exit code %d\n%s%s", o.code, o.out, o.errout)
+	}
+	eventually(t, "GitLab has the verdict", func() (string, bool) {
+		st, threads := p.Statuses(bad), p.Discussions(1)
+		return s.errout.String(), len(st) == 1 && st[0].State == "failed" && len(threads) == 1 && strings.Contains(threads[0].Notes[0].Body, "Credential file read")
+	})
+	if n := s.count("sandbox.exited", ""); n != 1 {
+		t.Errorf("%d sandboxes, want 1", n)
+	}
+	s.stop()
+}
+
 // A push that no webhook told of is scanned all the same: at the start, since
 // that is when one looks.
 func TestMissedPush(t *testing.T) {

@@ -71,7 +71,7 @@ func TestPush(t *testing.T) {
 	const commit = "da1560886d4f094c3e6c9ef40349f7d38b5d27d7"
 	a.put("sources/mike/diaspora/"+commit+".tar.gz", archive(t, "diaspora-"+commit, files{}.under("web", project(t, "stolen-key"))))
 	a.env = append(a.env, "FALCONER_GITLAB_WEBHOOK_TOKEN=hook-token-1", "FALCONER_SOURCE_DIR="+filepath.Join(a.home, "sources"), "FALCONER_REPORT_TOKEN=report-token-1")
-	s := a.serve("--results="+filepath.Join(a.home, "results"), "--report-webhook="+srv.URL+"/hook")
+	s := a.serve("--results="+filepath.Join(a.home, "results"), "--results-formats=gitlab,sarif", "--report-webhook="+srv.URL+"/hook")
 	for range 2 { // GitLab sends again what it is not sure of
 		code, body := s.post("/gitlab/webhook", payload(t, "push.json"), "Content-Type", "application/json", "X-Gitlab-Event", "Push Hook",
 			"X-Gitlab-Token", "hook-token-1", "Idempotency-Key", "8fa9f0a3-6d1c-4a7d-9c5f-0e7f2b1d4c11")
@@ -97,6 +97,12 @@ func TestPush(t *testing.T) {
 		b, err := os.ReadFile(file)
 		return string(b), err == nil && results(t, string(b))[0].Verdict == finding.Malicious
 	})
+	for _, form := range []string{"gitlab", "sarif"} { // written before it
+		beside := strings.TrimSuffix(file, "json") + form + ".json"
+		if b, err := os.ReadFile(beside); err != nil || !strings.Contains(string(b), "falconer-corpus-stolen-key") {
+			t.Errorf("%s: %v\n%s", beside, err, b)
+		}
+	}
 	eventually(t, "the webhook has the result", func() (string, bool) {
 		return s.errout.String(), len(sink.all()) > 0
 	})

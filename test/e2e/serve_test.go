@@ -172,6 +172,8 @@ func TestServeRefuses(t *testing.T) {
 		"no parallel scans":           {"", []string{"--parallel=0", "--data=" + filepath.Join(a.home, "d4")}, "--parallel"},
 		"a state in a file":           {"", []string{"--data=" + a.put("file", nil)}, "file"},
 		"a path":                      {"", []string{"somewhere"}, "somewhere"},
+		"an unknown form of results":  {"", []string{"--results=" + filepath.Join(a.home, "r"), "--results-formats=pdf", "--data=" + filepath.Join(a.home, "d5")}, "sarif"},
+		"forms without a folder":      {"", []string{"--results-formats=sarif", "--data=" + filepath.Join(a.home, "d6")}, "--results"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := &account{t: t, home: a.home, tmp: a.tmp, env: append(a.env[:len(a.env):len(a.env)], test.env)}
