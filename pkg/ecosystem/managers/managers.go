@@ -4,6 +4,7 @@ package managers
 
 import (
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/bundler"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/cargo"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/pip"
@@ -16,6 +17,7 @@ func All() []ecosystem.Manager {
 		npm.Manager{},
 		pip.Manager{},
 		cargo.Manager{},
+		bundler.Manager{},
 	}
 }
 
