@@ -40,6 +40,16 @@ const (
 	FieldPhase   = "falconer.phase"   // "install"
 	FieldDesc    = "falconer.desc"    // the rule's description
 	FieldChain   = "falconer.chain"   // []string, command lines, outermost first
+
+	// What a process said to the sandbox's sinkhole, every byte its own choice.
+	FieldNetProtocol   = "falconer.net.protocol"    // "dns", "http", "https", "tls", "tcp", "udp"
+	FieldNetName       = "falconer.net.name"        // host name that the address was looked up by, or that was asked for
+	FieldNetSNI        = "falconer.net.sni"         // server name in the TLS hello
+	FieldNetRequest    = "falconer.net.request"     // "POST https://host/path", or type and name of a DNS query
+	FieldNetHeaders    = "falconer.net.headers"     // []string, header lines
+	FieldNetFirstBytes = "falconer.net.first_bytes" // base64, behind the head of a request
+	FieldNetSent       = "falconer.net.sent"        // bytes in all
+	FieldNetRefused    = "falconer.net.tls_refused" // why the client took no TLS connection
 )
 
 // MarkerEnv is the environment variable that carries the scan ID into the

@@ -15,10 +15,11 @@ import (
 
 // event is a record with its process, as the rules see it.
 type event struct {
-	r   *record.Record
-	p   *Process
-	num int64
-	c   *Config
+	r     *record.Record
+	p     *Process
+	num   int64
+	c     *Config
+	hosts map[netip.Addr]string // names of addresses
 }
 
 var _ rules.Event = (*event)(nil)

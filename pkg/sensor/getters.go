@@ -213,6 +213,7 @@ func descriptorGetters() map[int]getter {
 		rules.FdSip:       address(any), rules.FdSnet: address(any), rules.FdSport: port(any),
 		rules.FdRip: address(remote), rules.FdRnet: address(remote), rules.FdRport: port(remote),
 		rules.FdLip: address(local), rules.FdLnet: address(local), rules.FdLport: port(local),
+		rules.FdSipName:    text((*event).host),
 		rules.FsPathName:   text(func(e *event) string { return onSuccess(e, e.r.Path) }),
 		rules.FsPathSource: text(func(e *event) string { return e.pair(e.r.Path) }),
 		rules.FsPathTarget: text(func(e *event) string { return e.pair(e.linked()) }),

@@ -53,7 +53,10 @@ type Config struct {
 	// Init says that the first process is an init of the sandbox's, whose first
 	// child is the package manager. Without it the first process is.
 	Init bool
-	Log  *slog.Logger
+	// Sinkhole says that the sandbox has one: alerts about connections wait for
+	// what is heard.
+	Sinkhole bool
+	Log      *slog.Logger
 }
 
 // Summary is what a sensor saw.
@@ -70,18 +73,19 @@ type Summary struct {
 
 // Sensor watches one sandbox.
 type Sensor struct {
-	c     Config
-	table *table
-	store *store
-	alive atomic.Bool
-	over  bool // the first process has ended
-	sum   Summary
-	num   int64 // evt.num
+	c       Config
+	table   *table
+	store   *store
+	network *network
+	alive   atomic.Bool
+	over    bool // the first process has ended
+	sum     Summary
+	num     int64 // evt.num
 }
 
 // New makes a sensor. Rules must have been loaded with the sensor's fields.
 func New(c Config) *Sensor {
-	return &Sensor{c: c, table: newTable(c), store: newStore(c)}
+	return &Sensor{c: c, table: newTable(c), store: newStore(c), network: newNetwork()}
 }
 
 // Alive reports whether the sandbox has begun to run.
@@ -138,6 +142,8 @@ func (s *Sensor) Exited() bool { return s.over }
 // Close waits until every alert is stored, or can't be, and returns what the
 // sensor saw. A problem, if there is one, makes that incomplete.
 func (s *Sensor) Close(problem string) Summary {
+	s.release(context.Background(), s.network.held, nil) // the store's own context bounds it
+	s.network.held = nil
 	s.store.close()
 	return s.end(problem)
 }
@@ -185,10 +191,13 @@ func (s *Sensor) read(ctx context.Context, conn *net.UnixConn) error {
 func (s *Sensor) handle(ctx context.Context, r *record.Record) {
 	s.sum.Events++
 	s.num++
+	if s.sinkhole(ctx, r) {
+		return
+	}
 	p := s.table.apply(r)
-	ev := &event{r: r, p: p, num: s.num, c: &s.c}
+	ev := &event{r: r, p: p, num: s.num, c: &s.c, hosts: s.network.hosts}
 	for _, m := range s.c.Rules.Match(ev) {
-		s.store.put(ctx, m.Rule, p, ev.alert(m))
+		s.put(ctx, ev, m)
 	}
 	if r.Kind == record.KindExit {
 		s.table.exited(p)

@@ -85,7 +85,7 @@ func descriptorFields() []FieldInfo {
 		{"fd.lport", FdLport, Number, NoArg, "local port"},
 		{"fd.rport", FdRport, Number, NoArg, "remote port"},
 		{"fd.l4proto", FdL4proto, String, NoArg, "tcp, udp, icmp or raw"},
-		{"fd.sip.name", FdSipName, None, NoArg, "domain name the server address was looked up by"},
+		{"fd.sip.name", FdSipName, String, NoArg, "domain name the server address was looked up by"},
 		{"fs.path.name", FsPathName, String, NoArg, "full path a call acted on; absent if it failed"},
 		{"fs.path.source", FsPathSource, String, NoArg, "rename: the old path; link and symlink: the new link"},
 		{"fs.path.target", FsPathTarget, String, NoArg, "rename: the new path; link and symlink: what it leads to"},

@@ -28,7 +28,7 @@ type bundle struct {
 // newBundle lays out the sandbox's own root and writes its config.json. The
 // host's files appear read-only, and only those a build needs; everything
 // writable is covered by gVisor's overlay in memory.
-func newBundle(dir string, s sandbox.Spec, recipe ecosystem.Recipe, tools toolchain) (bundle, error) {
+func newBundle(dir string, s sandbox.Spec, recipe ecosystem.Recipe, tools toolchain, hole *host) (bundle, error) {
 	b := bundle{dir: dir, root: filepath.Join(dir, "rootfs")}
 	const op = "gvisor: prepare the sandbox's root"
 	mounts, err := b.layout(s, recipe, tools)
@@ -44,6 +44,10 @@ func newBundle(dir string, s sandbox.Spec, recipe ecosystem.Recipe, tools toolch
 	}
 	cwd := guest.Dir(s.Project.Root)
 	recipe.Argv = guest.UnderInit(recipe.Argv)
+	if err := hole.equip(b); err != nil {
+		return b, fault.New(op, fault.Transient, err)
+	}
+	recipe.Env = slices.Concat(recipe.Env, hole.env())
 	spec := spec(s, recipe, tools, mounts, cwd, machine)
 	raw, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {

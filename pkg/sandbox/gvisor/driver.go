@@ -44,6 +44,7 @@ const (
 	drainTimeout     = 30 * time.Second
 	drainUnstarted   = time.Second
 	isolationInWords = "own kernel, own root, loopback only; the host's /usr read-only"
+	sinkholeInWords  = "own kernel, own root, no network but a sinkhole; the host's /usr read-only"
 )
 
 // dirPrefix starts the names of runs' directories.
@@ -58,6 +59,9 @@ type Config struct {
 	TempDir string
 	// Platform is gVisor's: "systrap" (default) or "ptrace".
 	Platform string
+	// Sinkhole gives sandboxes a network that answers and leads nowhere, and
+	// records what is said to it. Without it they have a loopback only.
+	Sinkhole bool
 	// DebugDir receives gVisor's own logs; "" for none.
 	DebugDir string
 	Log      *slog.Logger
@@ -127,10 +131,15 @@ func (d *Driver) Run(ctx context.Context, s sandbox.Spec, alerts sandbox.AlertSi
 	setting := ecosystem.Setting{Registry: fmt.Sprintf("http://127.0.0.1:%d/", registryPort), Home: homeDir,
 		Work: guest.Dir(s.Project.Root), NodeDir: tools.nodedir, Prepared: len(s.Prepared) > 0, Import: s.Import}
 	recipe := s.Manager.Recipe(s.Project, setting)
-	if _, err := newBundle(filepath.Join(dir, "bundle"), s, recipe, tools); err != nil {
+	hole, err := d.openSinkhole(dir)
+	if err != nil {
 		return sandbox.Report{}, err
 	}
-	return d.run(ctx, dir, s, setting, recipe, tools.extra, alerts)
+	defer hole.close()
+	if _, err := newBundle(filepath.Join(dir, "bundle"), s, recipe, tools, hole); err != nil {
+		return sandbox.Report{}, err
+	}
+	return d.run(ctx, dir, s, setting, recipe, tools.extra, hole, alerts)
 }
 
 func applyDefaults(l *sandbox.Limits) {
@@ -149,10 +158,10 @@ func applyDefaults(l *sandbox.Limits) {
 }
 
 // run starts the sandbox on a prepared bundle and sees it to its end.
-func (d *Driver) run(ctx context.Context, dir string, s sandbox.Spec, setting ecosystem.Setting, recipe ecosystem.Recipe, tools []string, alerts sandbox.AlertSink) (sandbox.Report, error) {
+func (d *Driver) run(ctx context.Context, dir string, s sandbox.Spec, setting ecosystem.Setting, recipe ecosystem.Recipe, tools []string, hole *host, alerts sandbox.AlertSink) (sandbox.Report, error) {
 	id := "falconer-" + string(s.ScanID)
 	watch := sensor.New(sensor.Config{ScanID: s.ScanID, Container: id, Rules: d.c.Rules, Manager: s.Manager,
-		Project: s.Project, Setting: setting, Alerts: alerts, Init: true, Log: d.c.Log.With("scan_id", s.ScanID)})
+		Project: s.Project, Setting: setting, Alerts: alerts, Init: true, Sinkhole: d.c.Sinkhole, Log: d.c.Log.With("scan_id", s.ScanID)})
 	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: filepath.Join(dir, "sensor.sock"), Net: "unixpacket"})
 	if err != nil {
 		return sandbox.Report{}, fault.New("gvisor: open the sensor's socket", fault.Transient, err)
@@ -167,7 +176,7 @@ func (d *Driver) run(ctx context.Context, dir string, s sandbox.Spec, setting ec
 		return sandbox.Report{}, err
 	}
 	defer gate.close()
-	session, err := runtime.Session(d.options(dir, s, recipe, tools), gate.options())
+	session, err := runtime.Session(d.options(dir, s, recipe, tools), gate.options(), hole.options())
 	if err != nil {
 		return sandbox.Report{}, fault.New("gvisor: trace session", fault.Permanent, err)
 	}
@@ -216,7 +225,7 @@ func (d *Driver) options(dir string, s sandbox.Spec, recipe ecosystem.Recipe, to
 
 // quietReads are the prefixes below which reading is nobody's concern.
 func quietReads(r ecosystem.Recipe) []string {
-	list := []string{"/usr/", "/lib/", "/lib64/", "/bin/", "/etc/ld.so.cache", "/proc/self/"}
+	list := []string{"/usr/", "/lib/", "/lib64/", "/bin/", "/etc/ld.so.cache", "/etc/ssl/", "/proc/self/"}
 	if dir := r.CacheDir(homeDir); dir != "" {
 		list = append(list, dir+"/")
 	}
@@ -264,6 +273,9 @@ func (d *Driver) report(s sandbox.Spec, id string, end ending, sum sensor.Summar
 		SensorEvents: sum.Events, SensorDropped: sum.Dropped,
 		AlertsStored: sum.Stored, AlertsCapped: sum.Capped,
 		OutputBytes: out.Total(), Log: out.Tail(),
+	}
+	if d.c.Sinkhole {
+		r.Sandbox.Isolation = sinkholeInWords
 	}
 	if cut := out.Problem(); cut != "" {
 		r.Incomplete = append(r.Incomplete, cut)

@@ -67,7 +67,7 @@ func TestNodeSession(t *testing.T) {
 		}
 	}
 	// A sandbox of ours has one container, and no need to name it.
-	alone, err := Session(Options{}, nil)
+	alone, err := Session(Options{}, nil, nil)
 	if err != nil || strings.Contains(string(alone), "container_id") {
 		t.Errorf("%v: %s", err, alone)
 	}

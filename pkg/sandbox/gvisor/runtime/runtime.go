@@ -40,6 +40,7 @@ func Dispatch() {
 	worn.hook()
 	extend()
 	seccheck.RegisterSink(relayDesc(moved))
+	seccheck.RegisterSink(holeDesc(moved))
 	seccheck.RegisterSink(guiseDesc(worn))
 	cli.Run(nil, map[util.SubCommand]string{
 		new(cmd.Run):          "",

@@ -11,11 +11,15 @@ type sinkConfig struct {
 
 // Session returns the pod-init-config file that makes gVisor report to the
 // sensor: every point of ours, and the life cycle of processes. relay is nil
-// for a sandbox without any way out.
-func Session(o Options, relay *RelayOptions) ([]byte, error) {
+// for a sandbox that reaches no registry, hole for one without a network beside
+// its loopback.
+func Session(o Options, relay *RelayOptions, hole *SinkholeOptions) ([]byte, error) {
 	sinks := []sinkConfig{{Name: SinkName, Config: o}}
 	if relay != nil {
 		sinks = append(sinks, sinkConfig{Name: RelayName, Config: relay})
+	}
+	if hole != nil {
+		sinks = append(sinks, sinkConfig{Name: SinkholeName, Config: hole})
 	}
 	if o.Guise != nil {
 		sinks = append(sinks, sinkConfig{Name: GuiseName, Config: o.Guise})
