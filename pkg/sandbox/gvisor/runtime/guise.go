@@ -42,12 +42,13 @@ type guise struct {
 	worn  atomic.Bool
 	clock *clocks
 	// traffic tells whether something is on its way from the host.
-	traffic *traffic
-	// pollster is the process that the first process of the sandbox started last.
-	pollster atomic.Int32
+	traffic   *traffic
+	pollsters *pollsters
 }
 
 var _ seccheck.Sink = (*guise)(nil)
+
+func newGuise(moved *traffic) *guise { return &guise{traffic: moved, pollsters: newPollsters()} }
 
 func guiseDesc(g *guise) seccheck.SinkDesc {
 	return seccheck.SinkDesc{Name: GuiseName, New: func(config map[string]any, _ *fd.FD) (seccheck.Sink, error) {
@@ -74,8 +75,24 @@ func (g *guise) Clone(ctx context.Context, _ seccheck.FieldSet, info *pb.CloneIn
 	if !g.worn.Load() {
 		g.dress(ctx)
 	}
-	if c := info.ContextData; c != nil && c.ThreadGroupId == initTGID && info.CreatedThreadGroupId != managerTGID {
-		g.pollster.Store(info.CreatedThreadGroupId)
+	if c := info.ContextData; c != nil {
+		g.pollsters.forked(c.ThreadGroupId, info.CreatedThreadGroupId)
+	}
+	return nil
+}
+
+// Execve implements seccheck.Sink.
+func (g *guise) Execve(_ context.Context, _ seccheck.FieldSet, info *pb.ExecveInfo) error {
+	if c := info.ContextData; c != nil {
+		g.pollsters.executed(c.ThreadGroupId, info.BinaryPath)
+	}
+	return nil
+}
+
+// TaskExit implements seccheck.Sink.
+func (g *guise) TaskExit(_ context.Context, _ seccheck.FieldSet, info *pb.TaskExit) error {
+	if c := info.ContextData; c != nil && c.ThreadId == c.ThreadGroupId {
+		g.pollsters.ended(c.ThreadGroupId)
 	}
 	return nil
 }

@@ -106,9 +106,9 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-type pipe struct{ bytes.Buffer }
+type loop struct{ bytes.Buffer }
 
-func (*pipe) Close() error { return nil }
+func (*loop) Close() error { return nil }
 
 func TestTraffic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -116,7 +116,7 @@ func TestTraffic(t *testing.T) {
 		if moved.busy() {
 			t.Error("busy without a connection")
 		}
-		conn := moved.watch(&pipe{})
+		conn := moved.watch(&loop{})
 		time.Sleep(settle - time.Second)
 		if !moved.busy() {
 			t.Error("not busy while an answer is due")

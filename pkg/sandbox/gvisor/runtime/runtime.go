@@ -36,7 +36,7 @@ func Dispatch() {
 		return
 	}
 	moved := newTraffic()
-	worn := &guise{traffic: moved}
+	worn := newGuise(moved)
 	worn.hook()
 	extend()
 	seccheck.RegisterSink(relayDesc(moved))

@@ -22,8 +22,6 @@ const (
 	maxSkips = 20_000
 	// longWait is what is reported: nothing that builds has to wait for so long.
 	longWait = 5 * time.Second
-	// initTGID is the sandbox's first process.
-	initTGID = 1
 )
 
 // skipper puts the clocks forward to the next timer when nothing in the sandbox
@@ -31,9 +29,9 @@ const (
 // to or from the registry for a while. Whoever waits an hour is watched after it
 // all the same.
 //
-// The sandbox's first process, which waits for what outlives the install, and
-// what it starts to wait live in real time: they can't keep the others from
-// being put forward, and their patience does not shrink.
+// Pollsters, which wait for what outlives the install, live in real time: they
+// can't keep the others from being put forward, and their patience does not
+// shrink.
 type skipper struct {
 	k     *kernel.Kernel
 	g     *guise
@@ -158,10 +156,7 @@ func (s *skipper) tgid(t *kernel.Task) int32 {
 	return int32(s.k.TaskSet().Root.IDOfThreadGroup(t.ThreadGroup()))
 }
 
-func (s *skipper) pollster(t *kernel.Task) bool {
-	id := s.tgid(t)
-	return id == initTGID || id == s.g.pollster.Load()
-}
+func (s *skipper) pollster(t *kernel.Task) bool { return s.g.pollsters.has(s.tgid(t)) }
 
 // blocking is a task's own timer, if it runs and runs on one of our clocks.
 func (s *skipper) blocking(t *kernel.Task, timer *ktime.SampledTimer) (pending, bool) {
