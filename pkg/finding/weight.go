@@ -1,6 +1,7 @@
 package finding
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/falconer-sec/falconer/pkg/scan"
@@ -22,6 +23,11 @@ type Suppressed struct {
 	Expires string `json:"expires"` // last day, "2026-12-31"
 	Source  string `json:"source"`  // the file
 	Line    int    `json:"line"`
+}
+
+// Says is the word in one line.
+func (s Suppressed) Says() string {
+	return fmt.Sprintf("suppressed by %s until %s: %s (%s:%d)", s.Owner, s.Expires, s.Reason, s.Source, s.Line)
 }
 
 // Weighs reports whether the finding counts for the verdict. One that is

@@ -15,7 +15,8 @@ type group struct {
 	findings   []finding.Finding
 }
 
-// groups puts findings together by package, worst first.
+// groups puts findings together by package: new ones first, then known, then
+// suppressed ones, of each the worst first.
 func groups(list []finding.Finding) []group {
 	index := map[string]int{}
 	var out []group
@@ -31,11 +32,11 @@ func groups(list []finding.Finding) []group {
 	}
 	for _, g := range out {
 		slices.SortStableFunc(g.findings, func(a, b finding.Finding) int {
-			return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.ID, b.ID))
+			return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.ID, b.ID))
 		})
 	}
 	slices.SortStableFunc(out, func(a, b group) int {
-		return cmp.Or(cmp.Compare(a.findings[0].Priority, b.findings[0].Priority), cmp.Compare(a.name, b.name))
+		return cmp.Or(cmp.Compare(rank(a.findings[0]), rank(b.findings[0])), cmp.Compare(a.findings[0].Priority, b.findings[0].Priority), cmp.Compare(a.name, b.name))
 	})
 	return out
 }
@@ -78,7 +79,11 @@ func (p *printer) finding(f finding.Finding) {
 	if f.Count > 1 {
 		title += fmt.Sprintf("  %s times", number(f.Count))
 	}
+	if f.Baseline != "" && f.Suppressed.Owner == "" {
+		title += "  " + escape(string(f.Baseline))
+	}
 	p.line(4, "%s", title)
+	p.vouched(f)
 	for i, l := range wrap(escape(f.Summary), p.width-15) {
 		if i == 0 {
 			p.detail("why", l)

@@ -73,6 +73,20 @@ func results() map[string]finding.Result {
 	malicious.Commit, malicious.Ref, malicious.Revision, malicious.Root = "da1560886d4f094c3e6c9ef40349f7d38b5d27d7", "main", 2, "web"
 	malicious.Log = "added 214 packages\n\x1b[31mred\x1b[0m\n"
 
+	weighed := base()
+	known, fresh, vouched := stolenKey(), stolenKey(), stolenKey()
+	known.ID, known.Priority, known.Rule, known.Baseline, known.Detail = "11", finding.Warning, "Shell started by an install script", finding.Known, "file:/bin/sh"
+	fresh.ID, fresh.Priority, fresh.Baseline, fresh.Previous = "12", finding.Error, finding.New, "pkg:npm/evil@0.9.0"
+	vouched.ID, vouched.Baseline = "13", finding.New
+	vouched.Suppressed = finding.Suppressed{Owner: "platform@example.com", Reason: "an act, looked at", Expires: "2026-12-31", Source: ".falconer.yaml", Line: 4}
+	weighed.Findings = []finding.Finding{vouched, known, fresh}
+	weighed.Ref, weighed.Commit = "feature", "da1560886d4f094c3e6c9ef40349f7d38b5d27d7"
+	weighed.Baseline = finding.Baseline{ScanID: scan.Key{Project: "local/before"}.ID(), Ref: "main", Commit: "0f1e2d3c4b5a69788796a5b4c3d2e1f001234567", Verdict: finding.Suspicious, Finished: time.Date(2026, 2, 27, 9, 0, 0, 0, time.UTC)}
+	weighed.Gone = []finding.Gone{{ID: "14", Rule: "Outbound connection off the registry", Priority: finding.Error, Package: finding.Package{PURL: "pkg:npm/old@1.0.0", Name: "old", Version: "1.0.0"}, Phase: "install", Script: "postinstall", Summary: "x"}}
+	weighed.Suppressions = []finding.Suppression{{Suppression: scan.Suppression{Source: ".falconer.yaml", Line: 4, Package: "pkg:npm/evil", Version: ">=1.0.0", Rule: vouched.Rule, Owner: "platform@example.com",
+		Reason: "an act, looked at", Expires: "2026-12-31"}, Effect: finding.Applied, Findings: 1, Broad: "its versions have no upper end: it covers code that nobody has seen yet"}}
+	weighed.Notes = []string{".falconer.yaml:4: pkg:npm/evil: broader than what it was made for: its versions have no upper end: it covers code that nobody has seen yet"}
+
 	suspicious := base()
 	odd := stolenKey()
 	odd.Priority, odd.Rule = finding.Warning, "Shell started by an install script"
@@ -101,7 +115,7 @@ func results() map[string]finding.Result {
 	hostile.Sandbox.Detail, hostile.Sandbox.ExitCode = "\x1b[8m", 1
 
 	return map[string]finding.Result{
-		"malicious": judged(malicious), "suspicious": judged(suspicious), "inconclusive": judged(inconclusive),
+		"malicious": judged(malicious), "suspicious": judged(suspicious), "weighed": judged(weighed), "inconclusive": judged(inconclusive),
 		"clean": judged(base()), "hostile": judged(hostile),
 	}
 }

@@ -46,6 +46,8 @@ func Text(w io.Writer, r finding.Result, o Options) error {
 	p.header(r)
 	p.reasons(r)
 	p.findings(r)
+	p.gone(r)
+	p.list("Baseline and suppressions", r.Notes)
 	if r.Verdict != finding.Inconclusive { // there it is the reason, and said
 		p.list("Not checked", r.Incomplete)
 	}
@@ -89,6 +91,7 @@ func (p *printer) header(r finding.Result) {
 	if r.Commit != "" || r.Ref != "" {
 		p.field("commit", escape(strings.TrimSpace(r.Commit+" "+r.Ref)))
 	}
+	p.field("baseline", compared(r))
 	id := escape(string(r.ScanID))
 	if r.Revision > 1 {
 		id += fmt.Sprintf(" (revision %d: alerts came in late)", r.Revision)

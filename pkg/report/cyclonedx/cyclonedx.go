@@ -15,6 +15,7 @@ package cyclonedx
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"time"
 
@@ -54,6 +55,11 @@ func New(d dossier.Dossier) *cdx.BOM {
 	bom.Compositions = &[]cdx.Composition{{Aggregate: aggregate(d), Assemblies: &[]cdx.BOMReference{sourceRef}}}
 	v := vulnerabilities(d)
 	bom.Vulnerabilities = &v
+	for n, s := range d.Scans {
+		for _, text := range s.Notes {
+			bom.Metadata.Properties = list(append(*bom.Metadata.Properties, property(fmt.Sprintf("falconer:note:%d", n+1), text))...)
+		}
+	}
 	if !d.Complete {
 		bom.Annotations = &[]cdx.Annotation{annotation(d, tool)}
 	}

@@ -88,6 +88,9 @@ type Scan struct {
 	Pinned    int // packages that the lockfile pins
 	Packages  []Package
 	ExitCode  int
+	Baseline  string  // ID (a UUID) of the scan that it was compared with; "" for none
+	Gone      []Issue // of the baseline, without evidence; none that Issues has too
+	Notes     []string
 }
 
 // Issue is what one package did against one rule in one scan.
@@ -103,7 +106,10 @@ type Issue struct {
 	Scripts    []string // lifecycle scripts, none if it happened outside one
 	Claimed    bool     // the package is only what a process said it belongs to
 	Count      int64
-	Findings   []string // IDs of the findings that it is made of
+	State      finding.State // known if all its findings are; "" where there is nothing to compare with
+	Previous   string        // version of the package that had it in the baseline, and is gone
+	Suppressed string        // who vouched for all its findings, in words; "" unless all are
+	Findings   []string      // IDs of the findings that it is made of
 	Evidence   []Evidence
 }
 
@@ -137,7 +143,9 @@ func Make(in Input) Dossier {
 		}
 		d.span(s.Start, s.End)
 		d.Scans = append(d.Scans, s)
-		d.Issues = append(d.Issues, issues(i, s, r.Findings)...)
+		found := issues(i, s, r.Findings)
+		d.Scans[i].Gone = gone(i, s, r.Gone, found)
+		d.Issues = append(d.Issues, found...)
 	}
 	for _, r := range in.Rejected {
 		d.beside("not scanned: " + cmp.Or(report.Printable(r.Reason, maxReason), "no reason was given"))

@@ -11,11 +11,11 @@ import (
 
 // issues groups findings by package and rule: findings also differ by file,
 // address, phase and script, which formats and their readers take for the same
-// problem.
+// problem. Suppressed ones count only where all of an issue's are.
 func issues(scan int, s Scan, list []finding.Finding) []Issue {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b finding.Finding) int {
-		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(vouched(a), vouched(b)), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.ID, b.ID))
 	})
 	index := map[string]int{}
 	var out []Issue
@@ -26,7 +26,8 @@ func issues(scan int, s Scan, list []finding.Finding) []Issue {
 		if !ok {
 			i = len(out)
 			index[id] = i
-			out = append(out, Issue{ID: id, Scan: scan, Package: p, Rule: rule, Priority: f.Priority, Summary: report.Printable(f.Summary, maxText), Claimed: f.Claimed})
+			out = append(out, Issue{ID: id, Scan: scan, Package: p, Rule: rule, Priority: f.Priority, Summary: report.Printable(f.Summary, maxText), Claimed: f.Claimed,
+				State: f.Baseline, Suppressed: says(f.Suppressed)})
 		}
 		out[i].add(f)
 	}
@@ -37,6 +38,10 @@ func issues(scan int, s Scan, list []finding.Finding) []Issue {
 func (i *Issue) add(f finding.Finding) {
 	i.Count += max(f.Count, 1)
 	i.Claimed = i.Claimed && f.Claimed
+	if f.Suppressed.Owner == "" && f.Baseline == finding.New {
+		i.State = finding.New
+	}
+	i.Previous = cmp.Or(i.Previous, report.Printable(f.Previous, maxName))
 	i.Behaviours = union(i.Behaviours, f.Behaviours)
 	i.Techniques = union(i.Techniques, f.Techniques)
 	if f.Script != "" {
@@ -51,6 +56,33 @@ func (i *Issue) add(f finding.Finding) {
 		}
 		i.Evidence = append(i.Evidence, evidenceOf(e))
 	}
+}
+
+func vouched(f finding.Finding) int {
+	if f.Suppressed.Owner != "" {
+		return 1
+	}
+	return 0
+}
+
+func says(s finding.Suppressed) string {
+	if s.Owner == "" {
+		return ""
+	}
+	return report.Printable(s.Says(), maxText)
+}
+
+// gone lists issues of the baseline of which nothing is left.
+func gone(scan int, s Scan, list []finding.Gone, left []Issue) []Issue {
+	there := map[string]bool{}
+	for _, i := range left {
+		there[i.ID] = true
+	}
+	var old []finding.Finding
+	for _, g := range list {
+		old = append(old, finding.Finding{ID: g.ID, Rule: g.Rule, Priority: g.Priority, Package: g.Package, Phase: g.Phase, Script: g.Script, Summary: g.Summary})
+	}
+	return slices.DeleteFunc(issues(scan, s, old), func(i Issue) bool { return there[i.ID] })
 }
 
 // union adds what is new of a list, as printable text.

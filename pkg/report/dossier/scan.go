@@ -23,6 +23,10 @@ func scanOf(r finding.Result) Scan {
 	for _, u := range r.Unwatched[:min(len(r.Unwatched), maxGaps)] {
 		s.Unwatched = append(s.Unwatched, report.Printable(u, maxReason))
 	}
+	if r.Baseline.ScanID != "" {
+		s.Baseline = scanID(r.Baseline.ScanID)
+	}
+	s.Notes = printables(r.Notes, maxGaps)
 	s.gaps(r)
 	return s
 }

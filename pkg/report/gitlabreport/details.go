@@ -21,6 +21,9 @@ func details(i dossier.Issue, s dossier.Scan) map[string]Field {
 	put("scripts", "Lifecycle scripts", strings.Join(i.Scripts, ", "))
 	put("behaviours", "Behaviours", strings.Join(i.Behaviours, ", "))
 	put("count", "Occurrences", strconv.FormatInt(i.Count, 10))
+	put("baseline", "Compared with the target branch", string(i.State))
+	put("previous", "The version before did the same", i.Previous)
+	put("suppressed", "Suppressed", i.Suppressed)
 	put("scan", "Scan", s.ID)
 	for n, e := range i.Evidence {
 		key := fmt.Sprintf("evidence_%d", n+1)

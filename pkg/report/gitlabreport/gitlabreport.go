@@ -61,6 +61,9 @@ func New(d dossier.Dossier) Report {
 		}
 	}
 	for _, s := range d.Scans {
+		for _, n := range s.Notes {
+			r.Scan.Messages = append(r.Scan.Messages, Message{"warn", s.File + ": baseline and suppressions: " + n})
+		}
 		for _, u := range s.Unwatched {
 			r.Scan.Messages = append(r.Scan.Messages, Message{"info", s.File + ": not seen by this installation's sensor: " + u})
 		}
@@ -83,7 +86,17 @@ func vulnerability(i dossier.Issue, s dossier.Scan) Vulnerability {
 		Identifiers: identifiers(i),
 		Location:    Location{s.File, Dependency{PackageName{i.Package.Name}, i.Package.Version}},
 		Details:     details(i, s),
+		Flags:       flags(i),
 	}
+}
+
+// flags marks what somebody vouched for. It is reported all the same: what a
+// successful report leaves out counts as resolved.
+func flags(i dossier.Issue) []Flag {
+	if i.Suppressed == "" {
+		return nil
+	}
+	return []Flag{{"flagged-as-likely-false-positive", "falconer", i.Suppressed}}
 }
 
 // Severity is GitLab's word for a priority. What is reported but not judged,

@@ -62,6 +62,14 @@ type Vulnerability struct {
 	Identifiers []Identifier     `json:"identifiers"`
 	Location    Location         `json:"location"`
 	Details     map[string]Field `json:"details,omitempty"`
+	Flags       []Flag           `json:"flags,omitempty"`
+}
+
+// Flag is what GitLab shows beside a vulnerability, and policies can ask for.
+type Flag struct {
+	Type        string `json:"type"` // "flagged-as-likely-false-positive"
+	Origin      string `json:"origin"`
+	Description string `json:"description"`
 }
 
 // Identifier names what was found. GitLab recognises a vulnerability by the

@@ -41,9 +41,11 @@ type Scan struct {
 	Incomplete []string        `json:"incomplete"` // what was not checked
 	// Unnamed are proven findings without a record, and why.
 	Unnamed []Unnamed `json:"unnamed"`
-	Started time.Time `json:"started"`
-	Ended   time.Time `json:"ended"`
-	Version string    `json:"falconer"`
+	// Suppressed are proven findings that somebody vouched for: they accuse nobody.
+	Suppressed []Unnamed `json:"suppressed,omitempty"`
+	Started    time.Time `json:"started"`
+	Ended      time.Time `json:"ended"`
+	Version    string    `json:"falconer"`
 }
 
 // Unnamed is a proven finding that accuses nobody.
@@ -82,6 +84,11 @@ func Write(w io.Writer, d dossier.Dossier) error {
 func New(d dossier.Dossier) (Document, error) {
 	records, unnamed := Records(d)
 	doc := Document{Scan: Scan{ID: d.ID, Verdict: d.Verdict, Complete: d.Complete, Incomplete: d.Gaps, Unnamed: unnamed, Started: d.Start, Ended: d.End, Version: d.Version}}
+	for _, i := range d.Issues {
+		if i.Priority <= finding.Critical && i.Suppressed != "" {
+			doc.Scan.Suppressed = append(doc.Scan.Suppressed, Unnamed{i.Package.Key(), i.Rule, i.Suppressed})
+		}
+	}
 	if doc.Scan.Incomplete == nil {
 		doc.Scan.Incomplete = []string{}
 	}

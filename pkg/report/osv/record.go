@@ -58,13 +58,14 @@ type accused struct {
 	recipes string
 }
 
-// Records makes the records, and lists proven findings that have none.
+// Records makes the records, and lists proven findings that have none. What
+// somebody vouched for is neither.
 func Records(d dossier.Dossier) ([]*osvschema.Vulnerability, []Unnamed) {
 	index := map[string]int{}
 	var list []accused
 	unnamed := []Unnamed{}
 	for _, i := range d.Issues {
-		if i.Priority > finding.Critical {
+		if i.Priority > finding.Critical || i.Suppressed != "" {
 			continue
 		}
 		kind, name, registry := i.Package.Registry()

@@ -48,7 +48,7 @@ func at() time.Time { return time.Date(2026, 3, 1, 13, 0, 0, 0, time.UTC) }
 func Dossiers(t testing.TB) map[string]dossier.Dossier {
 	t.Helper()
 	out := map[string]dossier.Dossier{}
-	for _, name := range []string{"clean", "suspicious", "malicious", "inconclusive", "hostile"} {
+	for _, name := range []string{"clean", "suspicious", "malicious", "weighed", "inconclusive", "hostile"} {
 		out[name] = Of(Result(t, name))
 	}
 

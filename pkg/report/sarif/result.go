@@ -19,6 +19,9 @@ func result(i dossier.Issue, s dossier.Scan, ruleIndex int) *sarif.Result {
 		WithOccurrenceCount(int(min(i.Count, math.MaxInt32))).WithGuID(i.ID)
 	r.WithFingerprints(map[string]string{fingerprint: i.ID}).WithPartialFingerprints(map[string]string{fingerprint: i.ID})
 	r.AddLocation(sarif.NewLocation().WithPhysicalLocation(place).AddLogicalLocation(pkg))
+	if i.Suppressed != "" {
+		r.AddSuppression(sarif.NewSuppression().WithKind("external").WithStatus("accepted").WithJustification(i.Suppressed))
+	}
 	r.WithProperties(properties(i))
 	return r
 }

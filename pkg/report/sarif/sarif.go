@@ -66,24 +66,51 @@ func newRun(version string) *sarif.Run {
 
 func run(d dossier.Dossier, n int, s dossier.Scan) *sarif.Run {
 	r := newRun(d.Version)
-	r.AddInvocation(invocation(s.Complete, s.Start, s.End, s.Gaps, s.Unwatched))
+	v := invocation(s.Complete, s.Start, s.End, s.Gaps, s.Unwatched)
+	for _, n := range s.Notes {
+		v.AddToolExecutionNotification(notification(sarif.LevelWarning, "Baseline and suppressions: "+n))
+	}
+	r.AddInvocation(v)
+	if s.Baseline != "" {
+		r.WithBaselineGuID(s.Baseline)
+	}
 	r.WithAutomationDetails(sarif.NewRunAutomationDetails().WithID("falconer/" + strings.Trim(uri(s.File), "/") + "/").WithGuID(s.ID))
 	r.WithProperties(sarif.NewPropertyBag().Add("falconer/verdict", string(s.Verdict)).Add("falconer/rules", s.Rules).Add("falconer/recipe", s.Recipe).
 		Add("falconer/project", s.Project).Add("falconer/ref", s.Ref).Add("falconer/commit", s.Commit).Add("falconer/revision", s.Revision))
 	rules := map[string]int{}
-	for _, i := range d.Issues {
-		if i.Scan != n {
-			continue
-		}
+	add := func(i dossier.Issue, state string) {
 		index, known := rules[i.Rule]
 		if !known {
 			index = len(rules)
 			rules[i.Rule] = index
 			r.Tool.Driver.AddRule(rule(i))
 		}
-		r.AddResult(result(i, s, index))
+		x := result(i, s, index)
+		if s.Baseline != "" {
+			x.WithBaselineState(state)
+		}
+		r.AddResult(x)
+	}
+	for _, i := range d.Issues {
+		if i.Scan == n {
+			add(i, baselineState(i))
+		}
+	}
+	for _, i := range s.Gone {
+		add(i, "absent")
 	}
 	return r
+}
+
+// baselineState is SARIF's word (section 3.27.24) for a comparison.
+func baselineState(i dossier.Issue) string {
+	switch {
+	case i.State == finding.Known:
+		return "unchanged"
+	case i.Previous != "":
+		return "updated" // the same of another version, which is new code
+	}
+	return "new"
 }
 
 // invocation says whether everything was checked, and what not.
