@@ -6,6 +6,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/bundler"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/cargo"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/gomod"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/pip"
 )
@@ -18,6 +19,7 @@ func All() []ecosystem.Manager {
 		pip.Manager{},
 		cargo.Manager{},
 		bundler.Manager{},
+		gomod.Manager{},
 	}
 }
 
