@@ -20,6 +20,7 @@ type event struct {
 	num   int64
 	c     *Config
 	hosts map[netip.Addr]string // names of addresses
+	noted
 }
 
 var _ rules.Event = (*event)(nil)

@@ -24,7 +24,7 @@ func makeGetters() []getter {
 			g[id] = f
 		}
 	}
-	out := make([]getter, rules.FalconerDetached+1)
+	out := make([]getter, rules.FalconerLast+1)
 	for id, f := range g {
 		out[id] = f
 	}
@@ -42,6 +42,11 @@ func text(f func(e *event) string) getter {
 
 func number(f func(e *event) int64) getter {
 	return func(e *event, _ string, _ int) (rules.Value, bool) { return rules.NumberValue(f(e)), true }
+}
+
+// counted is a number that only an event has which raises it.
+func counted(f func(e *event) int64) getter {
+	return func(e *event, _ string, _ int) (rules.Value, bool) { return rules.NumberValue(f(e)), f(e) > 0 }
 }
 
 func truth(f func(e *event) bool) getter {
@@ -132,10 +137,21 @@ func argumentGetters() map[int]getter {
 		rules.EvtArgPid:      onKinds(func(e *event) string { return strconv.Itoa(int(e.r.ChildTGID)) }, "ptrace", "process_vm"),
 		rules.EvtArgRequest:  onKinds(func(e *event) string { return ptraceRequest(e.r.Flags) }, "ptrace"),
 		rules.EvtArgRes:      text((*event).result),
+		rules.EvtArgExe:      onKinds(func(e *event) string { return first(e.argv()) }, "execve"),
+		rules.EvtArgArgs:     onKinds(func(e *event) string { return strings.Join(e.argv()[min(1, len(e.argv())):], " ") }, "execve"),
+		rules.EvtBuffer:      onKinds(func(e *event) string { return string(e.r.Data) }, "send", "write"),
 		rules.EvtRawargInterval: func(e *event, _ string, _ int) (rules.Value, bool) {
 			return rules.NumberValue(e.r.IntervalNS), e.r.IntervalNS != 0
 		},
 	}
+}
+
+// argv is of the program that was executed, or that could not be.
+func (e *event) argv() []string {
+	if len(e.r.Argv) == 0 && e.r.Path != "" {
+		return []string{e.r.Path}
+	}
+	return e.r.Argv
 }
 
 func processGetters() map[int]getter {
@@ -241,6 +257,14 @@ func contextGetters() map[int]getter {
 		rules.FalconerPhase:       text(func(*event) string { return "install" }),
 		rules.FalconerInLifecycle: truth(func(e *event) bool { return e.p.InLifecycle() }),
 		rules.FalconerDetached:    truth(func(e *event) bool { return e.p.Detached() }),
+		rules.FalconerHookOnly:    truth(func(e *event) bool { return e.p.placed && e.c.HookOnly[e.p.place.Package.Path] }),
+		rules.FalconerOwn:         text(func(e *event) string { return e.own }),
+		rules.FalconerWriter:      text(func(e *event) string { return e.writer }),
+		rules.FalconerQuery:       text(func(e *event) string { return e.query }),
+		rules.FalconerListed:      counted(func(e *event) int64 { return e.listed }),
+		rules.FalconerRemoved:     counted(func(e *event) int64 { return e.removed }),
+		rules.FalconerAsked:       counted(func(e *event) int64 { return e.asked }),
+		rules.FalconerStdin:       text(func(e *event) string { return first(e.p.Stdio) }),
 	}
 }
 

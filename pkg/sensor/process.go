@@ -124,7 +124,9 @@ func (t *table) apply(r *record.Record) *Process {
 			t.add(p.fork(r.ChildTGID))
 		}
 	case record.KindExec:
-		t.exec(p, r)
+		if !r.HasResult || r.Result >= 0 { // else the process stays what it was
+			t.exec(p, r)
+		}
 	}
 	return p
 }

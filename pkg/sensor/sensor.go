@@ -50,6 +50,9 @@ type Config struct {
 	Project   ecosystem.Project
 	Setting   ecosystem.Setting
 	Alerts    sandbox.AlertSink
+	// HookOnly are the packages, by where they are installed, that give the
+	// program that depends on them nothing but their install script.
+	HookOnly map[string]bool
 	// Init says that the first process is an init of the sandbox's, whose first
 	// child is the package manager. Without it the first process is.
 	Init bool
@@ -75,6 +78,7 @@ type Summary struct {
 type Sensor struct {
 	c       Config
 	table   *table
+	trail   *trail
 	store   *store
 	network *network
 	alive   atomic.Bool
@@ -85,7 +89,7 @@ type Sensor struct {
 
 // New makes a sensor. Rules must have been loaded with the sensor's fields.
 func New(c Config) *Sensor {
-	return &Sensor{c: c, table: newTable(c), store: newStore(c), network: newNetwork()}
+	return &Sensor{c: c, table: newTable(c), trail: newTrail(c), store: newStore(c), network: newNetwork()}
 }
 
 // Alive reports whether the sandbox has begun to run.
@@ -194,8 +198,9 @@ func (s *Sensor) handle(ctx context.Context, r *record.Record) {
 	if s.sinkhole(ctx, r) {
 		return
 	}
+	r.Path, r.Target = unrooted(r.Path), unrooted(r.Target)
 	p := s.table.apply(r)
-	ev := &event{r: r, p: p, num: s.num, c: &s.c, hosts: s.network.hosts}
+	ev := &event{r: r, p: p, num: s.num, c: &s.c, hosts: s.network.hosts, noted: s.trail.note(r, p)}
 	for _, m := range s.c.Rules.Match(ev) {
 		s.put(ctx, ev, m)
 	}
@@ -218,6 +223,9 @@ func (s *Sensor) end(problem string) Summary {
 	}
 	if n := s.table.overflow; n > 0 {
 		sum.Incomplete = append(sum.Incomplete, fmt.Sprintf("%d processes beyond the %d that are tracked", n, MaxProcesses))
+	}
+	if n := s.trail.overflow; n > 0 {
+		sum.Incomplete = append(sum.Incomplete, fmt.Sprintf("%d files that scripts wrote beyond the %d that are remembered", n, MaxWritten))
 	}
 	if err := s.store.err(); err != nil {
 		sum.Incomplete = append(sum.Incomplete, "alerts could not be stored: "+err.Error())

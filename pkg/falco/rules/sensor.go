@@ -33,6 +33,9 @@ const (
 	EvtArgRes
 	EvtArgTarget
 	EvtArgTuple
+	EvtArgExe
+	EvtArgArgs
+	EvtBuffer
 	EvtRawargInterval
 	ProcName
 	ProcExe
@@ -91,6 +94,15 @@ const (
 	FalconerPhase
 	FalconerInLifecycle
 	FalconerDetached
+	FalconerHookOnly
+	FalconerOwn
+	FalconerWriter
+	FalconerQuery
+	FalconerListed
+	FalconerRemoved
+	FalconerAsked
+	FalconerStdin
+	FalconerLast = iota - 1 // the highest of them
 )
 
 // SensorFields declares what Falconer's gVisor sensor supplies: Falco's own
@@ -101,15 +113,16 @@ func SensorFields() *Table {
 }
 
 // sensorEventTypes are the calls the sensor reports, each when it returns where
-// it can't block; execve stands for execveat too and is reported only once it
-// succeeded, clone for fork and vfork.
+// it can't block; execve stands for execveat too and
+// is reported once it succeeded, or when its program is not there; clone for
+// fork and vfork.
 func sensorEventTypes() []string {
 	return []string{
 		"execve", "execveat", "clone", "procexit", "ptrace", "process_vm_readv", "process_vm_writev",
 		"open", "openat", "openat2", "creat", "dup", "dup2", "dup3", "memfd_create",
-		"unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2",
+		"unlink", "unlinkat", "rmdir", "truncate", "rename", "renameat", "renameat2",
 		"link", "linkat", "symlink", "symlinkat", "chmod", "fchmod", "fchmodat",
-		"connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg",
+		"connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg", "write", "writev",
 		"mount", "init_module", "bpf", "setuid", "nanosleep",
 	}
 }

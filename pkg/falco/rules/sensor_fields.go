@@ -32,6 +32,9 @@ func eventFields() []FieldInfo {
 		{"evt.arg.res", EvtArgRes, String, NoArg, "result, as evt.res"},
 		{"evt.arg.target", EvtArgTarget, String, NoArg, "what a symlink points to"},
 		{"evt.arg.tuple", EvtArgTuple, String, NoArg, "addresses and ports of a connection"},
+		{"evt.arg.exe", EvtArgExe, String, NoArg, "first argument of what was executed, or could not be"},
+		{"evt.arg.args", EvtArgArgs, String, NoArg, "its other arguments, joined by blanks"},
+		{"evt.buffer", EvtBuffer, String, NoArg, "first bytes sent or written to a connection"},
 		{"evt.rawarg.interval", EvtRawargInterval, Number, NoArg, "how long nanosleep waits, in nanoseconds; it stands for every wait of five seconds or more"},
 	}
 }
@@ -108,5 +111,13 @@ func contextFields() []FieldInfo {
 		{"falconer.phase", FalconerPhase, String, NoArg, "phase of the scan, e.g. install"},
 		{"falconer.in_lifecycle", FalconerInLifecycle, Bool, NoArg, "the process descends from a lifecycle script"},
 		{"falconer.detached", FalconerDetached, Bool, NoArg, "the process left the tree of the script that started it"},
+		{"falconer.hook_only", FalconerHookOnly, Bool, NoArg, "nothing but its install script uses the package whose script acts"},
+		{"falconer.own", FalconerOwn, String, NoArg, "the file acted on, relative to that package's folder; absent if elsewhere or written by a script"},
+		{"falconer.writer", FalconerWriter, String, NoArg, "of an exec: the program that wrote the executable, where a script's did; one of the system by its name, another by its path"},
+		{"falconer.query", FalconerQuery, String, NoArg, "name that a name server is asked for"},
+		{"falconer.listed", FalconerListed, Number, NoArg, "directories outside of project, system, caches and temporary ones that the package's scripts opened so far; only on an event that adds one"},
+		{"falconer.removed", FalconerRemoved, Number, NoArg, "files of someone else that they removed, moved or emptied so far; only on an event that adds one"},
+		{"falconer.asked", FalconerAsked, Number, NoArg, "names that they asked for so far; only on an event that adds one"},
+		{"falconer.stdin", FalconerStdin, String, NoArg, "what standard input was at exec: a path, pipe:[n], socket:address"},
 	}
 }

@@ -59,6 +59,10 @@ func filtered(r *record.Record) bool {
 		return !inet(r.Addr)
 	case "chmod", "fchmod", "fchmodat", "unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat":
 		return r.TGID == managerTGID && hasPrefix(r.Path, options.QuietOwn) && (r.Target == "" || !path.IsAbs(r.Target) || hasPrefix(r.Target, options.QuietOwn))
+	case "write", "writev":
+		return !inet(r.Addr) || r.TGID == managerTGID && options.QuietOwn != nil
+	case "execve":
+		return r.Result >= 0
 	case "chdir", "fchdir":
 		return true
 	}
