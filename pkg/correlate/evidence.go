@@ -18,6 +18,7 @@ func evidenceOf(a falco.Alert, digest string) finding.Evidence {
 		Time: a.Time, ProcessChain: chainOf(a), CommandLine: cut(commandLine(a), maxText),
 		Syscall: cut(a.Field("evt.type"), maxElement), File: cut(fileOf(a), maxText),
 		Address: cut(addressOf(a), maxElement), Output: cut(a.Output, maxText), AlertID: digest,
+		Network: networkOf(a),
 	}
 }
 
@@ -122,10 +123,25 @@ func detailOf(e finding.Evidence, a falco.Alert) string {
 		if n, _ := strconv.Atoi(port); err != nil || n >= firstEphemeral {
 			port = "*"
 		}
-		return "address:" + cut(first(a.Field("fd.rip.name"), a.Field("fd.sip.name")), maxElement) + ":" + port
+		return "address:" + hostOf(cut(first(a.Field("fd.rip.name"), a.Field("fd.sip.name")), maxElement)) + ":" + port
 	}
 	return ""
 }
+
+// hostOf is a host's name without the parts that may be another in the next
+// scan: data goes out in names, too.
+func hostOf(name string) string {
+	labels := strings.Split(name, ".")
+	for i, l := range labels {
+		if len(l) > maxLabel || random.MatchString(l) && strings.ContainsAny(l, "0123456789") || numbers.MatchString(l) {
+			labels[i] = "*"
+		}
+	}
+	return strings.Join(labels, ".")
+}
+
+// maxLabel is the length of the longest part of a name that a person chose.
+const maxLabel = 24
 
 // firstEphemeral is where Linux starts to hand out ports by itself.
 const firstEphemeral = 32768

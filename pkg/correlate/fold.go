@@ -225,7 +225,7 @@ func earlier(a, b finding.Evidence) int {
 
 // evidenceSize is roughly what a piece of evidence takes, as JSON or in memory.
 func evidenceSize(e finding.Evidence) int {
-	n := 256 + len(e.CommandLine) + len(e.Syscall) + len(e.File) + len(e.Address) + len(e.Output) + len(e.AlertID)
+	n := 256 + networkSize(e.Network) + len(e.CommandLine) + len(e.Syscall) + len(e.File) + len(e.Address) + len(e.Output) + len(e.AlertID)
 	for _, s := range e.ProcessChain {
 		n += len(s) + 16
 	}

@@ -35,6 +35,7 @@ type Evidence struct {
 	Syscall      string    `json:"syscall,omitempty"`
 	File         string    `json:"file,omitempty"`
 	Address      string    `json:"address,omitempty"` // "ip:port" of the other side
+	Network      Network   `json:"network,omitzero"`  // what was said to that address, where it was heard
 	Output       string    `json:"output,omitempty"`  // the rule's own message
 	AlertID      string    `json:"alert_id"`          // content digest of the alert
 }

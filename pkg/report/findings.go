@@ -107,6 +107,7 @@ func (p *printer) finding(f finding.Finding) {
 func (p *printer) evidence(e finding.Evidence) {
 	p.detail("file", escape(e.File))
 	p.detail("address", escape(e.Address))
+	p.network(e.Network)
 	p.detail("command", escape(e.CommandLine))
 	p.tree(e.ProcessChain)
 	if !e.Time.IsZero() {

@@ -120,6 +120,7 @@ type Evidence struct {
 	Command string
 	File    string
 	Address string
+	Said    string // what was said to that address, in one line
 	Syscall string
 	Output  string
 }

@@ -103,7 +103,7 @@ func evidenceOf(e finding.Evidence) Evidence {
 	}
 	out := Evidence{
 		Command: report.Printable(e.CommandLine, maxText), File: report.Printable(e.File, maxText), Address: report.Printable(e.Address, maxName),
-		Syscall: report.Printable(e.Syscall, maxName), Output: report.Printable(e.Output, maxText),
+		Said: report.Printable(e.Network.String(), maxText), Syscall: report.Printable(e.Syscall, maxName), Output: report.Printable(e.Output, maxText),
 	}
 	if !e.Time.IsZero() {
 		out.Time = e.Time.UTC()

@@ -46,6 +46,7 @@ func occurrence(e dossier.Evidence) []Field {
 	}
 	put("text", "file: ", e.File)
 	put("text", "address: ", e.Address)
+	put("text", "said: ", e.Said)
 	put("code", "", e.Command)
 	put("code", "", tree(e.Chain))
 	put("text", "", e.Output)

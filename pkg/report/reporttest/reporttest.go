@@ -3,6 +3,7 @@
 package reporttest
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -195,7 +196,8 @@ func Hostile(like finding.Result, text string, n int) dossier.Dossier {
 		f := &r.Findings[i]
 		f.ID, f.Rule, f.Priority, f.Package, f.Script, f.Summary, f.Count = text, text, finding.Priority(n), p, text, text, int64(n)
 		f.Behaviours, f.Techniques = []string{text}, []string{text}
-		f.Evidence = []finding.Evidence{{ProcessChain: []string{text, text}, CommandLine: text, Syscall: text, File: text, Address: text, Output: text}}
+		f.Evidence = []finding.Evidence{{ProcessChain: []string{text, text}, CommandLine: text, Syscall: text, File: text, Address: text, Output: text,
+			Network: finding.Network{Protocol: text, Name: text, SNI: text, Request: text, Headers: []string{text}, FirstBytes: base64.StdEncoding.EncodeToString([]byte(text)), TLSRefused: text}}}
 		if i == 0 {
 			f.Package.Name, f.Package.Version, f.Priority = "", "", finding.Critical // the purl alone
 		}

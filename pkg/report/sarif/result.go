@@ -59,6 +59,9 @@ func properties(i dossier.Issue) *sarif.PropertyBag {
 	var list []map[string]any
 	for _, e := range i.Evidence {
 		one := map[string]any{"command": e.Command, "chain": e.Chain, "file": e.File, "address": e.Address, "syscall": e.Syscall, "output": e.Output}
+		if e.Said != "" {
+			one["said"] = e.Said
+		}
 		if !e.Time.IsZero() {
 			one["time"] = clock(e.Time)
 		}
