@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	compare "github.com/falconer-sec/falconer/pkg/baseline"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/gitlab"
@@ -109,9 +110,9 @@ func sectionOf(r Report) (project string, s section) {
 
 func cut(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "") }
 
-// remember makes a conclusive result what its branch is compared with.
+// remember makes a good result what later ones of its branch are compared with.
 func (d *Discussions) remember(ctx context.Context, r *finding.Result) error {
-	if r == nil || r.Ref == "" || r.Verdict == finding.Inconclusive {
+	if r == nil || r.Ref == "" || !r.Good() {
 		return nil
 	}
 	_, _, err := change(ctx, d.memory, key("base", r.Project, r.Ref, r.Root, r.Manager), func(b *baseline) bool {
@@ -126,6 +127,14 @@ func (d *Discussions) remember(ctx context.Context, r *finding.Result) error {
 
 // report brings one merge request's discussion up to date.
 func (d *Discussions) report(ctx context.Context, m gitlab.MergeRequest, s section) error {
+	if s.Rejected == "" {
+		r, err := d.weighed(ctx, m, s)
+		if err == nil {
+			s.Verdict = r.Verdict
+		} else if !errors.Is(err, results.ErrNotFound) {
+			return err
+		}
+	}
 	age, err := d.age(ctx, m, s.Commit)
 	if err != nil {
 		return err
@@ -314,7 +323,7 @@ func (d *Discussions) text(ctx context.Context, m gitlab.MergeRequest, t thread)
 	for _, s := range t.Sections {
 		out := markdown.Section{Result: finding.Result{Root: s.Root, Manager: s.Manager, Commit: s.Commit, ScanID: s.ScanID, Verdict: s.Verdict}, Rejected: s.Rejected, Target: m.Target}
 		if s.Rejected == "" {
-			r, err := d.results.Get(ctx, s.ScanID)
+			r, err := d.weighed(ctx, m, s)
 			switch {
 			case err == nil:
 				out.Result = r
@@ -323,32 +332,39 @@ func (d *Discussions) text(ctx context.Context, m gitlab.MergeRequest, t thread)
 			default:
 				return "", err
 			}
-			if out.Known, err = d.known(ctx, m, s); err != nil {
-				return "", err
-			}
 		}
 		list = append(list, out)
 	}
 	return markdown.Discussion(list, d.link), nil
 }
 
-// known returns the findings of the target branch's newest scan, nil for no
-// scan.
-func (d *Discussions) known(ctx context.Context, m gitlab.MergeRequest, s section) (map[string]bool, error) {
+// weighed returns a section's result as it weighs for a merge request: compared
+// with its target branch, whatever branch the scan was planned to be compared with.
+func (d *Discussions) weighed(ctx context.Context, m gitlab.MergeRequest, s section) (finding.Result, error) {
+	r, err := d.results.Get(ctx, s.ScanID)
+	if err != nil || r.Baseline.Ref == m.Target && r.Baseline.ScanID != "" {
+		return r, err
+	}
 	b, version, err := load[baseline](ctx, d.memory, key("base", m.Project, m.Target, s.Root, s.Manager))
-	if err != nil || version == 0 {
-		return nil, err
-	}
-	r, err := d.results.Get(ctx, b.ScanID)
-	if errors.Is(err, results.ErrNotFound) {
-		return nil, nil
-	}
 	if err != nil {
-		return nil, err
+		return r, err
 	}
-	ids := map[string]bool{}
-	for _, f := range r.Findings {
-		ids[f.ID] = true
+	var base *finding.Result
+	if version > 0 && b.ScanID != s.ScanID {
+		target, err := d.results.Get(ctx, b.ScanID)
+		switch {
+		case errors.Is(err, results.ErrNotFound):
+		case err != nil:
+			return r, err
+		default:
+			target.Ref, base = m.Target, &target
+		}
 	}
-	return ids, nil
+	if base == nil && r.Baseline.ScanID == "" {
+		return r, nil
+	}
+	r.Findings = slices.Clone(r.Findings)
+	compare.Compare(&r, base)
+	r.Verdict, r.Reasons = finding.Judge(r.Findings, r.Incomplete)
+	return r, nil
 }

@@ -91,6 +91,13 @@ func evil(id string) finding.Finding {
 	return finding.Finding{ID: id, Rule: "Rule " + id, Priority: finding.Critical, Package: finding.Package{PURL: "pkg:npm/left-pat@1.3.1"}, Count: 1}
 }
 
+// mild is a finding that is no proof.
+func mild(id string, p finding.Priority) finding.Finding {
+	f := evil(id)
+	f.Priority = p
+	return f
+}
+
 // deliver hands a report over until it is taken, as a broker does.
 func (k *talk) deliver(d *Discussions, r Report) {
 	k.t.Helper()
@@ -129,18 +136,18 @@ func TestDiscussion(t *testing.T) {
 	if n := len(k.project.Discussions(4)); n != 0 {
 		t.Errorf("%d discussions of a clean merge request", n)
 	}
-	k.deliver(d, k.result(k.project.Commit("refs/heads/main", gitlabtest.Tree{"a": "9"}), "main", "web", 1, evil("old")))
-	bad := k.result(k.head, "feature", "web", 1, evil("old"), evil("new"))
+	k.deliver(d, k.result(k.project.Commit("refs/heads/main", gitlabtest.Tree{"a": "9"}), "main", "web", 1, mild("old", finding.Error)))
+	bad := k.result(k.head, "feature", "web", 1, mild("old", finding.Error), evil("new"), mild("fresh", finding.Warning))
 	for range 3 {
 		k.deliver(k.reporter(), bad)
 	}
 	n := k.ours()
-	if n.Resolved || !strings.Contains(n.Body, "### Falconer: malicious") || strings.Index(n.Body, "Rule new") > strings.Index(n.Body, "Rule old") ||
-		!strings.Contains(n.Body, "1 of them new compared with <code>main</code>") || !strings.Contains(n.Body, "<code>&#46;</code> (<code>npm</code>): clean") {
+	if n.Resolved || !strings.Contains(n.Body, "### Falconer: malicious") || strings.Index(n.Body, "Rule fresh") > strings.Index(n.Body, "Rule old") ||
+		!strings.Contains(n.Body, "2 of them new compared with <code>main</code>") || !strings.Contains(n.Body, "<code>&#46;</code> (<code>npm</code>): clean") {
 		t.Errorf("after the first verdict: %s", n.Body)
 	}
 	// A late alert amends it; the older revision that comes again changes nothing.
-	k.deliver(d, k.result(k.head, "feature", "web", 2, evil("old"), evil("new"), evil("late")))
+	k.deliver(d, k.result(k.head, "feature", "web", 2, mild("old", finding.Error), evil("new"), evil("late")))
 	edits := k.ours().Edits
 	k.deliver(d, bad)
 	if n = k.ours(); !strings.Contains(n.Body, "Rule late") || n.Edits != edits {
@@ -172,6 +179,34 @@ func TestDiscussion(t *testing.T) {
 	k.deliver(d, Report{Rejected: &rejected})
 	if n = k.ours(); !strings.Contains(n.Body, "inconclusive") || strings.Contains(n.Body, "@all") || strings.Contains(n.Body, "/approve") {
 		t.Errorf("after a rejection: %s", n.Body)
+	}
+}
+
+// What a merge request is judged by is its own target, whatever the scan was
+// compared with when it was planned: a warning that the target has is no news, one
+// that only the default branch has is.
+func TestDiscussionOfAnotherTarget(t *testing.T) {
+	k := newTalk(t)
+	d := k.reporter()
+	k.deliver(d, k.result(k.project.Commit("refs/heads/main", gitlabtest.Tree{"a": "9"}), "main", "web", 1, mild("w", finding.Warning)))
+	planned := func(ref string) Report {
+		rep := k.result(k.head, "feature", "web", 1, mild("w", finding.Warning))
+		rep.Result.Findings[0].Baseline = finding.Known
+		rep.Result.Baseline = finding.Baseline{ScanID: scan.Key{Commit: ref}.ID(), Ref: ref}
+		rep.Result.Verdict, rep.Result.Reasons = finding.Judge(rep.Result.Findings, nil)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.known[rep.Result.ScanID] = *rep.Result
+		return rep
+	}
+	k.deliver(d, planned("release"))
+	if n := len(k.project.Discussions(4)); n != 0 {
+		t.Errorf("%d discussions, though main has the warning too", n)
+	}
+	k.mr.TargetBranch = "old-release"
+	k.deliver(d, planned("release"))
+	if n := k.ours(); !strings.Contains(n.Body, "### Falconer: suspicious") || !strings.Contains(n.Body, "there is no scan of <code>old&#45;release</code>") {
+		t.Errorf("another target: %s", n.Body)
 	}
 }
 

@@ -153,6 +153,9 @@ func outcome(r finding.Result) (gitlab.State, string) {
 	}
 	switch r.Verdict {
 	case finding.Clean:
+		if r.Unweighed() {
+			return gitlab.Success, "clean: nothing new that weighs, nothing left unchecked; " + line(strings.Join(r.Reasons[min(1, len(r.Reasons)):], "; "))
+		}
 		return gitlab.Success, "clean: nothing that a rule objects to, nothing left unchecked"
 	case finding.Suspicious:
 		return gitlab.Success, "suspicious" + why

@@ -46,7 +46,7 @@ type section struct {
 	Rejected string          `json:"rejected,omitempty"`
 }
 
-// baseline is the newest conclusive scan of a branch's project root.
+// baseline is the newest good scan of a branch's project root.
 type baseline struct {
 	ScanID   scan.ID   `json:"scan_id"`
 	Finished time.Time `json:"finished"`

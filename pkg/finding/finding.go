@@ -121,6 +121,9 @@ type Sandbox struct {
 	// Unpacked is how many packages were verified and unpacked before the sandbox
 	// began; the package manager unpacked the others in it.
 	Unpacked int `json:"unpacked,omitempty"`
+	// Imports is what became of loading packages after the install; nil if none
+	// was to be loaded, or nobody could tell.
+	Imports *Imports `json:"imports,omitempty"`
 }
 
 // Result is the published outcome of a scan.

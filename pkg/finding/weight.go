@@ -2,6 +2,7 @@ package finding
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/falconer-sec/falconer/pkg/scan"
@@ -38,6 +39,12 @@ func (f Finding) Weighs() bool {
 		return false
 	}
 	return f.Baseline != Known || f.Priority <= Critical
+}
+
+// Unweighed reports whether there are findings that would count, if they were not
+// known or suppressed.
+func (r Result) Unweighed() bool {
+	return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Priority <= Warning && !f.Weighs() })
 }
 
 // Baseline is the scan that findings are compared with.

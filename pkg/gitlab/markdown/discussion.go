@@ -23,9 +23,8 @@ const (
 // Section is what is known of one project root.
 type Section struct {
 	Result   finding.Result
-	Rejected string          // why it could not be scanned; Result then only names it
-	Target   string          // branch that is compared with
-	Known    map[string]bool // IDs of the target's findings; nil where there is no scan to compare with
+	Rejected string // why it could not be scanned; Result then only names it
+	Target   string // branch that it is compared with, as Result.Baseline says
 }
 
 // Verdict is the section's verdict; a rejection is inconclusive.
@@ -57,7 +56,11 @@ func Discussion(list []Section, link string) string {
 	v := Worst(list)
 	w.line("### Falconer: %s", word(v))
 	w.line("")
-	w.line("%s", meaning[v])
+	if v == finding.Clean && slices.ContainsFunc(list, func(s Section) bool { return s.Result.Unweighed() }) {
+		w.line("Nothing was left unchecked, and nothing new weighs: what is listed is known on the target branch, or somebody vouches for it.")
+	} else {
+		w.line("%s", meaning[v])
+	}
 	for i, s := range list {
 		if w.Len() > maxBody/2 {
 			w.line("\n%d more projects have a result; their commit statuses say which.", len(list)-i)
@@ -98,15 +101,15 @@ func (w *writer) section(s Section, link string) {
 		w.line("Commit %s was not scanned: %s", Code(short(r.Commit)), Code(s.Rejected))
 		return
 	}
-	fresh, known := split(s)
+	groups := split(s)
 	count := fmt.Sprintf("%d findings", len(r.Findings))
 	switch {
 	case len(r.Findings) == 0:
 		count = "no findings"
-	case s.Known == nil:
+	case r.Baseline.ScanID == "":
 		count += fmt.Sprintf("; there is no scan of %s to compare with", Code(s.Target))
 	default:
-		count += fmt.Sprintf(", %d of them new compared with %s", len(fresh), Code(s.Target))
+		count += fmt.Sprintf(", %d of them new compared with %s", fresh(r), Code(s.Target))
 	}
 	w.line("Commit %s: %s. %d packages are pinned.", Code(short(r.Commit)), count, r.Packages)
 	if link != "" {
@@ -114,14 +117,11 @@ func (w *writer) section(s Section, link string) {
 	}
 	w.list("Not checked", r.Incomplete)
 	shown := 0
-	for _, group := range []struct {
-		title    string
-		findings []finding.Finding
-	}{{"New", fresh}, {"Known on the target branch", known}} {
-		if len(group.findings) == 0 || s.Known == nil && group.title != "New" {
+	for _, group := range groups {
+		if len(group.findings) == 0 {
 			continue
 		}
-		if s.Known != nil {
+		if group.title != "" {
 			w.line("\n**%s**", group.title)
 		}
 		for _, f := range group.findings {
@@ -135,23 +135,57 @@ func (w *writer) section(s Section, link string) {
 	if lost := r.Counts.Findings - int64(len(r.Findings)); lost > 0 {
 		w.line("\n%d more findings were counted but not kept.", lost)
 	}
+	w.gone(r.Gone)
+	w.list("Baseline and suppressions", r.Notes)
 }
 
-// split parts findings into new and known ones, worst first. With nothing to
-// compare with, all are new.
-func split(s Section) (fresh, known []finding.Finding) {
+// gone lists what the target branch has and the merge request removes.
+func (w *writer) gone(list []finding.Gone) {
+	var lines []string
+	for _, g := range list {
+		lines = append(lines, strings.TrimSpace(g.Priority.String()+": "+g.Rule+" by "+cmp.Or(g.Package.PURL, "no package that could be named")+" "+g.Script))
+	}
+	w.list("Gone", lines)
+}
+
+// fresh counts what is new.
+func fresh(r finding.Result) (n int) {
+	for _, f := range r.Findings {
+		if f.Baseline == finding.New {
+			n++
+		}
+	}
+	return n
+}
+
+// group is a part of the findings.
+type group struct {
+	title    string
+	findings []finding.Finding
+}
+
+// split parts findings into new, known and suppressed ones, worst first. With
+// nothing to compare with, those that nobody vouched for are one part.
+func split(s Section) []group {
 	list := slices.Clone(s.Result.Findings)
 	slices.SortStableFunc(list, func(a, b finding.Finding) int {
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Package.PURL, b.Package.PURL), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.ID, b.ID))
 	})
-	for _, f := range list {
-		if s.Known[f.ID] {
-			known = append(known, f)
-		} else {
-			fresh = append(fresh, f)
-		}
+	out := []group{{title: "New"}, {title: "Known on the target branch"}, {title: "Suppressed"}}
+	if s.Result.Baseline.ScanID == "" {
+		out[0].title = ""
 	}
-	return fresh, known
+	for _, f := range list {
+		at := 0
+		switch {
+		case f.Suppressed.Owner != "":
+			at = 2
+		case f.Baseline == finding.Known:
+			at = 1
+		}
+		out[at].findings = append(out[at].findings, f)
+	}
+	return out
 }
 
 // finding writes one finding, collapsed.
@@ -173,6 +207,10 @@ func (w *writer) finding(f finding.Finding) {
 		title += fmt.Sprintf(", %d times", f.Count)
 	}
 	w.line("\n<details><summary>%s</summary>\n", title)
+	if f.Suppressed.Owner != "" {
+		w.field("Who vouches for it", f.Suppressed.Says())
+	}
+	w.field("The version before did the same", f.Previous)
 	w.field("Why it matters", f.Summary)
 	w.field("Kind", strings.Join(append(slices.Clone(f.Behaviours), f.Techniques...), ", "))
 	if f.Claimed {

@@ -89,8 +89,8 @@ func FuzzCode(f *testing.F) {
 func evil(s string) markdown.Section {
 	e := finding.Evidence{Time: time.Unix(0, 0), ProcessChain: []string{s, s, s}, CommandLine: s, Syscall: s, File: s, Address: s, Output: s, AlertID: s}
 	f := finding.Finding{ID: s, Rule: s, Priority: finding.Critical, Behaviours: []string{s}, Techniques: []string{s}, Package: finding.Package{PURL: s, Name: s, Version: s, Path: s},
-		Phase: s, Script: s, Claimed: true, Summary: s, Count: 2, Evidence: []finding.Evidence{e}}
-	return markdown.Section{Target: s, Known: map[string]bool{}, Result: finding.Result{Verdict: finding.Malicious, ScanID: scan.Key{}.ID(), Root: s, Manager: s, Commit: s,
+		Phase: s, Script: s, Claimed: true, Previous: s, Suppressed: finding.Suppressed{Owner: s, Reason: s, Expires: s, Source: s}, Summary: s, Count: 2, Evidence: []finding.Evidence{e}}
+	return markdown.Section{Target: s, Result: finding.Result{Baseline: finding.Baseline{ScanID: scan.Key{}.ID(), Ref: s}, Gone: []finding.Gone{{Rule: s, Package: finding.Package{PURL: s}, Script: s}}, Notes: []string{s}, Verdict: finding.Malicious, ScanID: scan.Key{}.ID(), Root: s, Manager: s, Commit: s,
 		Ref: s, Project: s, Incomplete: []string{s}, Reasons: []string{s}, Findings: []finding.Finding{f}, Log: s}}
 }
 
@@ -162,11 +162,22 @@ func TestGolden(t *testing.T) {
 	id := scan.Key{Project: "mike/diaspora"}.ID()
 	one := finding.Result{Verdict: finding.Malicious, ScanID: id, Root: "web", Manager: "npm", Commit: "da1560886d4f094c3e6c9ef40349f7d38b5d27d7", Packages: 211,
 		Findings: []finding.Finding{found("1", "Known before", finding.Warning), found("2", "Credential file read", finding.Critical)}}
+	compared := one
+	compared.Findings = append([]finding.Finding{}, one.Findings...)
+	compared.Findings[0].Baseline, compared.Findings[1].Baseline = finding.Known, finding.New
+	compared.Baseline = finding.Baseline{ScanID: scan.Key{}.ID(), Ref: "main"}
+	weighed := compared
+	vouched := found("3", "Shell", finding.Critical)
+	vouched.Suppressed = finding.Suppressed{Owner: "platform", Reason: "looked at", Expires: "2026-12-31", Source: ".falconer.yaml", Line: 3}
+	weighed.Findings = append(weighed.Findings[:2:2], vouched)
+	weighed.Gone = []finding.Gone{{Rule: "Outbound connection", Priority: finding.Error, Package: finding.Package{PURL: "pkg:npm/old@1.0.0"}, Script: "postinstall"}}
+	weighed.Notes = []string{".falconer.yaml:9: pkg:npm/a: matches nothing"}
 	clean := finding.Result{Verdict: finding.Clean, ScanID: id, Root: ".", Manager: "npm", Commit: one.Commit, Packages: 3}
 	lost := clean
 	lost.Verdict, lost.Incomplete = finding.Inconclusive, []string{"the sandbox was lost"}
 	for name, list := range map[string][]markdown.Section{
-		"malicious":    {{Result: clean, Target: "main"}, {Result: one, Target: "main", Known: map[string]bool{"1": true}}},
+		"malicious":    {{Result: clean, Target: "main"}, {Result: compared, Target: "main"}},
+		"weighed":      {{Result: weighed, Target: "main"}},
 		"no-baseline":  {{Result: one, Target: "main"}},
 		"clean":        {{Result: clean, Target: "main"}},
 		"inconclusive": {{Result: lost, Target: "main"}},
