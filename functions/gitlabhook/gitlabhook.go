@@ -47,16 +47,17 @@ var _ function.Handler = Hook{}
 // Handle answers a webhook with the event it stands for, or with nil where
 // there is nothing to do. A payload that can't be read is fault.Invalid.
 func (Hook) Handle(_ context.Context, e ce.Event) (*ce.Event, error) {
-	reply, _, err := translate(e)
+	w, err := event.Decode[event.Webhook](e)
+	if err != nil {
+		return nil, err
+	}
+	reply, _, err := translate(e, w)
 	return reply, err
 }
 
-// translate is Handle with the reason for which there is no event.
-func translate(e ce.Event) (reply *ce.Event, ignored string, err error) {
-	w, err := event.Decode[event.Webhook](e)
-	if err != nil {
-		return nil, "", err
-	}
+// translate is Handle with the reason for which there is no event. by stands for
+// the webhook as a cause.
+func translate(by ce.Event, w event.Webhook) (reply *ce.Event, ignored string, err error) {
 	kind := gitlab.EventType(w.Kind)
 	object, ok := objects[kind]
 	if !ok {
@@ -91,7 +92,7 @@ func translate(e ce.Event) (reply *ce.Event, ignored string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	event.Caused(e, &out)
+	event.Caused(by, &out)
 	return &out, "", nil
 }
 

@@ -1,6 +1,7 @@
 package gitlabhook
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -24,6 +25,14 @@ const MaxBody = 25 << 20
 
 // readTimeout bounds how long a sender may take over one webhook.
 const readTimeout = 30 * time.Second
+
+// Webhooks with more than largeBody bytes (or of unknown length) are taken one at
+// a time, since reading one of MaxBody takes four times as much memory; others
+// wait for largeWait.
+const (
+	largeBody = 1 << 20
+	largeWait = 5 * time.Second
+)
 
 // Outcome says what became of a webhook, for counters.
 type Outcome string
@@ -57,7 +66,7 @@ type Config struct {
 // a reason; 400 for a body that is not what GitLab sends; 413 for one larger
 // than MaxBody; 503 when the event could not be made durable.
 func Handler(c Config) http.Handler {
-	h := &handler{Config: c}
+	h := &handler{Config: c, large: make(chan struct{}, 1)}
 	for _, t := range c.Tokens {
 		if t != "" {
 			h.sums = append(h.sums, sha256.Sum256([]byte(t)))
@@ -71,7 +80,8 @@ func Handler(c Config) http.Handler {
 
 type handler struct {
 	Config
-	sums [][sha256.Size]byte // of the tokens: equal lengths are compared in equal time
+	sums  [][sha256.Size]byte // of the tokens: equal lengths are compared in equal time
+	large chan struct{}       // holds whoever takes a large body
 }
 
 // errUnauthorized is all that a stranger hears.
@@ -89,12 +99,18 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
-	e, err := h.receive(w, r, proof)
+	done, err := h.turn(r)
 	if err != nil {
 		h.refuse(w, r, err)
 		return
 	}
-	out, ignored, err := translate(e)
+	defer done()
+	by, hook, err := h.receive(w, r, proof)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	out, ignored, err := translate(by, hook)
 	switch {
 	case err != nil:
 		h.refuse(w, r, err)
@@ -155,31 +171,64 @@ func (h *handler) verify(r *http.Request, s *signed, body []byte) error {
 	return nil
 }
 
-// receive wraps the request as an event.
-func (h *handler) receive(w http.ResponseWriter, r *http.Request, proof *signed) (ce.Event, error) {
+// tooLarge is for a body of more than MaxBody bytes.
+var tooLarge = fault.Errorf(fault.TooLarge, "body is larger than %d bytes", MaxBody)
+
+// turn waits until a body may be read. done ends the turn.
+func (h *handler) turn(r *http.Request) (done func(), err error) {
+	switch {
+	case r.ContentLength > MaxBody:
+		return nil, tooLarge
+	case r.ContentLength >= 0 && r.ContentLength <= largeBody:
+		return func() {}, nil
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), largeWait)
+	defer cancel()
+	select {
+	case h.large <- struct{}{}:
+		return func() { <-h.large }, nil
+	case <-ctx.Done():
+		return nil, fault.Errorf(fault.Transient, "another large webhook is being read")
+	}
+}
+
+// receive reads the request. by is an event that stands for it, without its body.
+func (h *handler) receive(w http.ResponseWriter, r *http.Request, proof *signed) (by ce.Event, hook event.Webhook, err error) {
 	// Not every ResponseWriter has deadlines; the server's own then apply.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	body, err := read(http.MaxBytesReader(w, r.Body, MaxBody), r.ContentLength)
 	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
-		return ce.Event{}, fault.Errorf(fault.TooLarge, "body is larger than %d bytes", MaxBody)
+		return by, hook, tooLarge
 	}
 	if err != nil {
-		return ce.Event{}, fault.Errorf(fault.Invalid, "body could not be read: %w", err)
+		return by, hook, fault.Errorf(fault.Invalid, "body could not be read: %w", err)
 	}
 	if err := h.verify(r, proof, body); err != nil {
-		return ce.Event{}, err
+		return by, hook, err
 	}
 	if !json.Valid(body) {
-		return ce.Event{}, fault.Errorf(fault.Invalid, "body is not JSON")
+		return by, hook, fault.Errorf(fault.Invalid, "body is not JSON")
 	}
 	delivery := r.Header.Get("Idempotency-Key")
 	if delivery == "" {
 		delivery = r.Header.Get("X-Gitlab-Event-UUID")
 	}
 	sum := sha256.Sum256(body)
-	kind := r.Header.Get("X-Gitlab-Event")
-	return event.New(event.GitLabWebhook, event.Source(Name), "", event.ID(event.GitLabWebhook, kind, delivery, string(sum[:])), h.Now(),
-		event.Webhook{Kind: kind, Delivery: delivery, Received: h.Now(), Body: body})
+	hook = event.Webhook{Kind: r.Header.Get("X-Gitlab-Event"), Delivery: delivery, Received: h.Now()}
+	by, err = event.New(event.GitLabWebhook, event.Source(Name), "", event.ID(event.GitLabWebhook, hook.Kind, delivery, string(sum[:])), hook.Received, hook)
+	hook.Body = body
+	return by, hook, err
+}
+
+// read is io.ReadAll into a buffer that is large enough from the start, where the
+// sender has said how much there is.
+func read(from io.Reader, length int64) ([]byte, error) {
+	if length < 0 {
+		return io.ReadAll(from)
+	}
+	b := bytes.NewBuffer(make([]byte, 0, length+bytes.MinRead))
+	_, err := b.ReadFrom(from)
+	return b.Bytes(), err
 }
 
 func (h *handler) accept(w http.ResponseWriter, r *http.Request, e ce.Event, proof *signed) {
