@@ -6,8 +6,10 @@ import (
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/bundler"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/cargo"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/composer"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/gomod"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/pnpm"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/pip"
 )
 
@@ -16,10 +18,12 @@ import (
 func All() []ecosystem.Manager {
 	return []ecosystem.Manager{
 		npm.Manager{},
+		pnpm.Manager{},
 		pip.Manager{},
 		cargo.Manager{},
 		bundler.Manager{},
 		gomod.Manager{},
+		composer.Manager{},
 	}
 }
 

@@ -11,9 +11,11 @@ import (
 )
 
 // etcCopied are the host's files of /etc that programs need and that hold no
-// secret and no name of the host.
+// secret and no name of the host: patterns, as of filepath.Match.
 var etcCopied = []string{"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "nsswitch.conf", "protocols", "services",
-	"os-release", "debian_version", "alternatives", "ssl/certs", "ssl/openssl.cnf", "pki/tls/certs", "ca-certificates.conf", "mime.types", "localtime"}
+	"os-release", "debian_version", "alternatives", "ssl/certs", "ssl/openssl.cnf", "pki/tls/certs", "ca-certificates.conf", "mime.types", "localtime",
+	// What Debian links to from /usr. Maven's own settings.xml may hold passwords.
+	"php/*/cli", "java-*-openjdk", "maven/m2.conf", "maven/logging"}
 
 // Debian's system accounts, as in every container image of it.
 const (
@@ -41,9 +43,15 @@ func (b bundle) populateEtc(machine guest.Machine) error {
 			return err
 		}
 	}
-	for _, name := range etcCopied {
-		if err := copyTree(filepath.Join("/etc", name), filepath.Join(b.root, "etc", name)); err != nil {
+	for _, pattern := range etcCopied {
+		found, err := filepath.Glob(filepath.Join("/etc", pattern))
+		if err != nil {
 			return err
+		}
+		for _, name := range found {
+			if err := copyTree(name, filepath.Join(b.root, name)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
