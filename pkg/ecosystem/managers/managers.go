@@ -9,7 +9,6 @@ import (
 	"github.com/falconer-sec/falconer/pkg/ecosystem/composer"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/gomod"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
-	"github.com/falconer-sec/falconer/pkg/ecosystem/pnpm"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/pip"
 )
 
@@ -18,7 +17,6 @@ import (
 func All() []ecosystem.Manager {
 	return []ecosystem.Manager{
 		npm.Manager{},
-		pnpm.Manager{},
 		pip.Manager{},
 		cargo.Manager{},
 		bundler.Manager{},
