@@ -21,12 +21,14 @@ import (
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
 
+	"github.com/falconer-sec/falconer/pkg/canary"
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/function"
 	"github.com/falconer-sec/falconer/pkg/registry"
 	"github.com/falconer-sec/falconer/pkg/sandbox"
+	"github.com/falconer-sec/falconer/pkg/sandbox/home"
 	"github.com/falconer-sec/falconer/pkg/scan"
 	"github.com/falconer-sec/falconer/pkg/source"
 )
@@ -153,6 +155,9 @@ func (r *Runner) scan(ctx context.Context, e ce.Event, req scan.Request) (event.
 	proxy := gateway.Gate(project, registry.DefaultBase)
 	spec := r.spec(req, project, manager, proxy, dir)
 	spec.Prepared = packages
+	if err := home.Plant(filepath.Join(spec.Dir, project.Root), spec.Canaries); err != nil {
+		return event.Exited{}, fault.New("runner: plant credentials in the project", fault.Transient, err)
+	}
 	report, err := r.d.Driver.Run(ctx, spec, r.d.Alerts)
 	if err != nil {
 		return event.Exited{}, err
@@ -166,6 +171,7 @@ func (r *Runner) spec(req scan.Request, p ecosystem.Project, m ecosystem.Manager
 	s := sandbox.Spec{ScanID: req.ID, Dir: filepath.Join(dir, "source"), Project: p, Manager: m,
 		CacheDir: filepath.Join(dir, "cache"), Registry: proxy, Limits: limits,
 		Progress: func(line string) { r.say(req.ID, line) }}
+	s.Canaries = canary.New(canary.NewSeed())
 	if r.d.Evidence != nil {
 		s.Evidence = r.d.Evidence(req.ID)
 	}

@@ -46,6 +46,7 @@ type Hit struct {
 
 // Set is one scan's canaries.
 type Set struct {
+	seed    Seed
 	files   []File
 	env     []string
 	known   map[string]bool   // NAME=value that a program has in its environment without stealing
@@ -66,13 +67,16 @@ func New(seed Seed) *Set {
 	for _, make := range makers {
 		make(m)
 	}
-	s := &Set{files: m.files, env: m.env, known: map[string]bool{}}
+	s := &Set{seed: seed, files: m.files, env: m.env, known: map[string]bool{}}
 	for _, v := range append(m.env, m.dotenv...) {
 		s.known[v] = true
 	}
 	s.matcher = sync.OnceValue(func() *automaton { return compile(m.values) })
 	return s
 }
+
+// Seed returns what the Set derives from.
+func (s *Set) Seed() Seed { return s.seed }
 
 // Files returns the files to place. Dirs that are made for them are for their
 // owner only.

@@ -6,12 +6,17 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"strconv"
 
 	"github.com/falconer-sec/falconer/pkg/fault"
 )
 
 // SeedSize is a seed's size in bytes.
 const SeedSize = 32
+
+// SeedEnv is the variable that hands a seed, in Hex, to the trusted container
+// that prepares a pod. No other container has it.
+const SeedEnv = "FALCONER_STAGE_CANARY"
 
 // Seed is what all fake credentials of one scan derive from. Whoever knows it
 // can tell the scan's canaries from real credentials: it stays outside of the
@@ -23,6 +28,14 @@ func NewSeed() Seed {
 	var s Seed
 	_, _ = rand.Read(s[:]) // never fails (crypto/rand)
 	return s
+}
+
+// Derive makes the seed of one attempt of a scan from a secret key. Whoever has
+// the key can make it again.
+func Derive(key []byte, scan string, attempt int) Seed {
+	mac := hmac.New(sha256.New, key)
+	_, _ = mac.Write([]byte("canary|" + scan + "|" + strconv.Itoa(attempt))) // a hash never fails
+	return Seed(mac.Sum(nil))
 }
 
 // ParseSeed reads what Hex wrote. The error is fault.Invalid and does not

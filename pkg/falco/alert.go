@@ -50,6 +50,11 @@ const (
 	FieldNetFirstBytes = "falconer.net.first_bytes" // base64, behind the head of a request
 	FieldNetSent       = "falconer.net.sent"        // bytes in all
 	FieldNetRefused    = "falconer.net.tls_refused" // why the client took no TLS connection
+
+	// A planted credential by name, how it was taken, in which encoding.
+	FieldCanary      = "falconer.canary"
+	FieldCanaryWhere = "falconer.canary.where"
+	FieldCanaryForm  = "falconer.canary.form"
 )
 
 // MarkerEnv is the environment variable that carries the scan ID into the

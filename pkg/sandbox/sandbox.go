@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/falconer-sec/falconer/pkg/canary"
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/falco"
 	"github.com/falconer-sec/falconer/pkg/finding"
@@ -40,7 +41,10 @@ type Spec struct {
 	// Taker and the Manager prepared CacheDir for it.
 	Prepared []ecosystem.Prepared
 	// Import has packages loaded after the install, if the Manager can.
-	Import   bool
+	Import bool
+	// Canaries are the fake credentials to place and to look for; nil lets the
+	// driver make its own.
+	Canaries *canary.Set
 	Registry http.Handler // the registry proxy: all that the sandbox can reach; nil for nothing
 	Limits   Limits
 	// Progress receives short lines for a human; it must not block. May be nil.

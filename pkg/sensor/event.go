@@ -152,6 +152,7 @@ func (e *event) server() (netip.AddrPort, bool) { return e.r.AddrPort() }
 // alert renders a match in Falco's form.
 func (e *event) alert(m rules.Match) falco.Alert {
 	fields := m.Fields()
+	canaryFields(fields, e.r)
 	fields["evt.num"] = e.num
 	fields["container.id"] = e.c.Container
 	fields["evt.type"] = e.r.Kind

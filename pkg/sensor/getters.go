@@ -19,7 +19,7 @@ var getters = makeGetters()
 
 func makeGetters() []getter {
 	g := map[int]getter{}
-	for _, part := range []map[int]getter{eventGetters(), argumentGetters(), processGetters(), ancestorGetters(), descriptorGetters(), contextGetters()} {
+	for _, part := range []map[int]getter{eventGetters(), argumentGetters(), processGetters(), ancestorGetters(), descriptorGetters(), contextGetters(), canaryGetters()} {
 		for id, f := range part {
 			g[id] = f
 		}

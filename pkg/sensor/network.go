@@ -123,6 +123,12 @@ func (s *Sensor) heard(ctx context.Context, r *record.Record, to netip.AddrPort)
 		p = n.opened[c.ID]
 		delete(n.opened, c.ID)
 	}
+	if p != nil && r.Canary != "" {
+		e := &event{r: r, p: p, num: s.num, c: &s.c, hosts: n.hosts}
+		for _, m := range s.c.Rules.Match(e) {
+			n.held = append(n.held, held{p: p, kind: r.Kind, num: s.num, to: to, proto: r.Proto, rule: m.Rule, alert: e.alert(m)})
+		}
+	}
 	if !slices.ContainsFunc(n.held, func(h held) bool { return h.is(p, r.Proto, to) }) {
 		p = nil
 	}

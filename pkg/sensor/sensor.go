@@ -81,6 +81,7 @@ type Sensor struct {
 	trail   *trail
 	store   *store
 	network *network
+	bait    bait
 	alive   atomic.Bool
 	over    bool // the first process has ended
 	sum     Summary
@@ -131,6 +132,7 @@ func (s *Sensor) Open(ctx context.Context) { s.store.start(ctx) }
 // Take judges one record. It blocks while alerts can't be stored.
 func (s *Sensor) Take(ctx context.Context, r *record.Record) {
 	s.alive.Store(true)
+	s.mark(r)
 	s.handle(ctx, r)
 }
 

@@ -21,6 +21,7 @@ const (
 // queue blocks put, which stops the sandbox until there is room.
 type store struct {
 	c       Config
+	bait    bait
 	queue   chan falco.Alert
 	done    chan struct{}
 	perRule map[capKey]int
@@ -55,7 +56,7 @@ func (s *store) put(ctx context.Context, rule *rules.Rule, p *Process, a falco.A
 	s.perRule[key]++
 	s.total++
 	select {
-	case s.queue <- a:
+	case s.queue <- s.bait.without(a):
 	case <-ctx.Done():
 		s.fail(ctx.Err())
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/falconer-sec/falconer/functions/runner"
+	"github.com/falconer-sec/falconer/pkg/canary"
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/fault"
@@ -215,7 +216,8 @@ func (r *Runner) run(e entry, rec record, givenUp string) runs.Run {
 func (r *Runner) spec(e entry, rec record, base string) kubernetes.Spec {
 	npm := base + r.d.Key.Path(ticket.NPM, e.ID, e.Attempt, e.Since.Add(kubernetes.Deadline(rec.Request)+time.Minute)) + "/"
 	return kubernetes.Spec{Request: rec.Request, Attempt: e.Attempt, Recipe: within(rec.Recipe, npm),
-		Source: base + r.d.Key.Path(ticket.Source, e.ID, e.Attempt, e.Since.Add(SourceTicket))}
+		Source: base + r.d.Key.Path(ticket.Source, e.ID, e.Attempt, e.Since.Add(SourceTicket)),
+		Canary: canary.Derive(r.d.Key, string(e.ID), e.Attempt)}
 }
 
 // within puts the registry's address into a recipe.

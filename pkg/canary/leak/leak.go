@@ -21,6 +21,7 @@ const (
 	Connection  = "connection"
 	Name        = "name" // asked of a name server
 	File        = "file"
+	Pipe        = "pipe" // spliced from a file
 	Path        = "path" // of a file
 	Argument    = "argument"
 	Environment = "environment"
@@ -114,6 +115,19 @@ func (w *Watch) Paths(r *record.Record) {
 			mark(r, Path, w.matcher.Scan(new(canary.Stream), []byte(p)))
 		}
 	}
+}
+
+// Heard searches what a process said to the sandbox's sinkhole: what was
+// encrypted on its way there is in clear.
+func (w *Watch) Heard(r *record.Record, c *record.Conversation) {
+	where := Connection
+	if c.Protocol == "dns" {
+		where = Name
+	}
+	for _, text := range append([]string{c.Name, c.SNI, c.Request}, c.Headers...) {
+		mark(r, where, w.matcher.Scan(new(canary.Stream), []byte(text)))
+	}
+	mark(r, where, w.set.Find(c.Data))
 }
 
 // Mark searches what a record itself holds, for a kernel that could not.

@@ -92,6 +92,9 @@ const (
 	FalconerPath
 	FalconerScript
 	FalconerPhase
+	FalconerCanary
+	FalconerCanaryWhere
+	FalconerCanaryForm
 	FalconerInLifecycle
 	FalconerDetached
 	FalconerHookOnly
@@ -109,7 +112,7 @@ const (
 // fields by Falco's names, and falconer.*, which real Falco does not know; rules
 // that are to load there must not use those.
 func SensorFields() *Table {
-	return NewTable(sensorEventTypes(), slices.Concat(eventFields(), processFields(), descriptorFields(), contextFields())...)
+	return NewTable(withCarriers(sensorEventTypes()), slices.Concat(eventFields(), processFields(), descriptorFields(), contextFields())...)
 }
 
 // sensorEventTypes are the calls the sensor reports, each when it returns where

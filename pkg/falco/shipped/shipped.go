@@ -40,7 +40,7 @@ func Load(dir string) (*rules.Set, error) {
 		files = append(files, rules.File{Name: path.Base(name), Data: data})
 	}
 	if dir == "" {
-		files = append(files, rules.SensorOverrides())
+		files = append(files, rules.SensorOverrides(), rules.CanaryRules())
 	}
 	return rules.Load(rules.SensorFields(), files...)
 }

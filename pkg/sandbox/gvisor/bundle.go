@@ -39,7 +39,7 @@ func newBundle(dir string, s sandbox.Spec, recipe ecosystem.Recipe, tools toolch
 	if err := b.populateEtc(machine); err != nil {
 		return b, fault.New(op, fault.Transient, err)
 	}
-	if err := home.Write(filepath.Join(b.root, homeDir)); err != nil {
+	if err := home.Write(filepath.Join(b.root, homeDir), s.Canaries); err != nil {
 		return b, fault.New(op, fault.Transient, err)
 	}
 	cwd := guest.Dir(s.Project.Root)
@@ -57,7 +57,7 @@ func newBundle(dir string, s sandbox.Spec, recipe ecosystem.Recipe, tools toolch
 }
 
 func spec(s sandbox.Spec, recipe ecosystem.Recipe, tools toolchain, mounts []specs.Mount, cwd string, machine guest.Machine) *specs.Spec {
-	env := slices.Concat([]string{"PATH=" + tools.path}, guest.Root.Env(s.ScanID), machine.Env(), recipe.Env)
+	env := slices.Concat([]string{"PATH=" + tools.path}, guest.Root.Env(s.ScanID), machine.Env(), s.Canaries.Env(), recipe.Env)
 	// What installing as root needs inside gVisor's own kernel. None of these
 	// is a capability on the host.
 	caps := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"}

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/falconer-sec/falconer/pkg/canary"
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
 	"github.com/falconer-sec/falconer/pkg/falco/rules"
@@ -114,6 +115,9 @@ func New(c Config) (*Driver, error) {
 // Run implements sandbox.Driver.
 func (d *Driver) Run(ctx context.Context, s sandbox.Spec, alerts sandbox.AlertSink) (sandbox.Report, error) {
 	applyDefaults(&s.Limits)
+	if s.Canaries == nil {
+		s.Canaries = canary.New(canary.NewSeed())
+	}
 	work, err := scratch.Make(d.c.TempDir, dirPrefix)
 	if err != nil {
 		return sandbox.Report{}, fault.New("gvisor: make a directory for the sandbox", fault.Transient, err)
@@ -166,6 +170,7 @@ func (d *Driver) run(ctx context.Context, dir string, s sandbox.Spec, setting ec
 	if err != nil {
 		return sandbox.Report{}, fault.New("gvisor: open the sensor's socket", fault.Transient, err)
 	}
+	watch.Bait(s.Canaries)
 	watched := make(chan sensor.Summary, 1)
 	sensorCtx, stopSensor := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSensor()
@@ -214,6 +219,7 @@ func (d *Driver) options(dir string, s sandbox.Spec, recipe ecosystem.Recipe, to
 	return runtime.Options{
 		Endpoint:   filepath.Join(dir, "sensor.sock"),
 		Env:        sensor.EnvNames,
+		Canary:     s.Canaries.Seed().Hex(),
 		QuietReads: quietReads(recipe),
 		QuietOwn:   recipe.Own,
 		System:     append([]string{"/usr/", "/bin/", "/sbin/", "/lib"}, tools...),
@@ -288,5 +294,6 @@ func (d *Driver) report(s sandbox.Spec, id string, end ending, sum sensor.Summar
 			r.Incomplete = append(r.Incomplete, "the installer's output could not be saved: "+err.Error())
 		}
 	}
+	r.Log = s.Canaries.Redact(r.Log)
 	return r
 }

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"slices"
 	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -8,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/falconer-sec/falconer/pkg/canary"
 	"github.com/falconer-sec/falconer/pkg/sandbox/guest"
 	"github.com/falconer-sec/falconer/pkg/sandbox/kubernetes/stage"
 )
@@ -65,7 +67,7 @@ func (c Config) pod(s Spec) corev1.PodSpec {
 func (c Config) stage(s Spec) corev1.Container {
 	return corev1.Container{
 		Name: StageName, Image: c.StageImage, ImagePullPolicy: corev1.PullIfNotPresent,
-		Env: variables(stage.Task{Source: s.Source, Digest: s.Request.Source.Digest, Root: s.Request.Root, Withhold: s.Recipe.Withhold}.Env()),
+		Env: variables(stage.Task{Source: s.Source, Digest: s.Request.Source.Digest, Root: s.Request.Root, Canary: s.Canary, Withhold: s.Recipe.Withhold}.Env()),
 		Resources: corev1.ResourceRequirements{
 			Requests: resources("50m", "64Mi", "64Mi"),
 			Limits: corev1.ResourceList{
@@ -80,7 +82,7 @@ func (c Config) stage(s Spec) corev1.Container {
 // install is the container that runs what nobody vouches for.
 func (c Config) install(s Spec) corev1.Container {
 	image, _ := c.image(s.Recipe) // Equipped was asked
-	env := append(guest.Builder.Env(s.Request.ID), s.Recipe.Env...)
+	env := slices.Concat(guest.Builder.Env(s.Request.ID), canary.New(s.Canary).Env(), s.Recipe.Env)
 	return corev1.Container{
 		Name: InstallName, Image: image, ImagePullPolicy: corev1.PullIfNotPresent,
 		Command: escaped(guest.UnderInit(s.Recipe.Argv)), WorkingDir: guest.Dir(s.Request.Root), Env: variables(env),

@@ -15,6 +15,7 @@ import (
 	"k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/yaml"
 
+	"github.com/falconer-sec/falconer/pkg/canary"
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
 	"github.com/falconer-sec/falconer/pkg/falco"
@@ -52,6 +53,8 @@ func TestJob(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// Planted tokens look real enough to alarm whoever scans this repository.
+		got = []byte(canary.New(canary.Seed{}).Redact(string(got)))
 		golden := filepath.Join("testdata", name+".yaml")
 		if *update {
 			if err := os.WriteFile(golden, got, 0o644); err != nil {

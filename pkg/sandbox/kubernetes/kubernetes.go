@@ -21,6 +21,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/falconer-sec/falconer/pkg/canary"
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
 	"github.com/falconer-sec/falconer/pkg/fault"
@@ -97,6 +98,7 @@ type Spec struct {
 	Recipe  ecosystem.Recipe // made with Config.Setting
 	Source  string           // address of the source archive; works once
 	Expires time.Time        // until when Source works
+	Canary  canary.Seed      // of the credentials to plant; a secret
 }
 
 // image returns what a recipe runs in.

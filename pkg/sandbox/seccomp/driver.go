@@ -25,6 +25,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/falconer-sec/falconer/pkg/canary"
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/falco/rules"
 	"github.com/falconer-sec/falconer/pkg/fault"
@@ -104,6 +105,9 @@ func isolation() string {
 // Run implements sandbox.Driver.
 func (d *Driver) Run(ctx context.Context, s sandbox.Spec, alerts sandbox.AlertSink) (sandbox.Report, error) {
 	applyDefaults(&s.Limits)
+	if s.Canaries == nil {
+		s.Canaries = canary.New(canary.NewSeed())
+	}
 	dir, err := os.MkdirTemp(d.c.TempDir, "builds-")
 	if err != nil {
 		return sandbox.Report{}, fault.New("seccomp: make a directory for the run", fault.Transient, err)
@@ -165,6 +169,7 @@ func (d *Driver) watch(ctx context.Context, s sandbox.Spec, p plan, setting ecos
 	if err != nil {
 		return sandbox.Report{}, fault.New("seccomp: open the sensor's socket", fault.Transient, err)
 	}
+	watch.Bait(s.Canaries)
 	watched := make(chan sensor.Summary, 1)
 	sensorCtx, stopSensor := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSensor()
@@ -212,5 +217,6 @@ func (d *Driver) report(s sandbox.Spec, id string, end ending, sum sensor.Summar
 			r.Incomplete = append(r.Incomplete, "the installer's output could not be saved: "+err.Error())
 		}
 	}
+	r.Log = s.Canaries.Redact(r.Log)
 	return r
 }

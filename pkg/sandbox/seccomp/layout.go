@@ -29,7 +29,7 @@ func layOut(dir string, s sandbox.Spec, recipe ecosystem.Recipe) error {
 	if err := os.Mkdir(filepath.Join(dir, tempFolder), 0o700); err != nil {
 		return fault.New(op, fault.Transient, err)
 	}
-	if err := home.Write(filepath.Join(dir, homeFolder)); err != nil {
+	if err := home.Write(filepath.Join(dir, homeFolder), s.Canaries); err != nil {
 		return fault.New(op, fault.Transient, err)
 	}
 	if err := copyTree(s.Dir, work); err != nil {
@@ -132,7 +132,7 @@ func (d *Driver) plan(dir string, s sandbox.Spec, recipe ecosystem.Recipe, setti
 			"USER=build", "LOGNAME=build", "SHELL=/bin/sh", "LANG=C.UTF-8",
 			"CI=true", "GITLAB_CI=true", "CI_PROJECT_DIR=" + filepath.Join(dir, workFolder), "CI_RUNNER_ID=1742",
 			falco.MarkerEnv + "=" + string(s.ScanID),
-		}, recipe.Env...),
+		}, append(s.Canaries.Env(), recipe.Env...)...),
 		Env:          sensor.EnvNames,
 		QuietOwn:     own(recipe, temp),
 		RegistryPort: port, Root: os.Geteuid() == 0, Driver: os.Getpid(),

@@ -30,6 +30,9 @@ type Options struct {
 	// MaxTasks bounds the tasks (threads) alive at once; a clone beyond it
 	// fails with EAGAIN. 0 means no bound.
 	MaxTasks int `json:"max_tasks"`
+	// Canary is the seed of the scan's canaries, in hexadecimal digits; "" for
+	// none, or for a pod, whose trusted container brings it.
+	Canary string `json:"canary,omitempty"`
 	// PatienceMS is how long a record waits for a sensor that does not read, in
 	// milliseconds, before it is counted as dropped. 0 means for ever.
 	PatienceMS int64 `json:"patience_ms"`

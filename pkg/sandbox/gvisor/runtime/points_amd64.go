@@ -102,7 +102,7 @@ func (p point) PointName() string {
 // call table. It is called before the kernel starts.
 func registerPoints() {
 	fields := seccheck.Points["syscall/openat/exit"].ContextFields
-	for _, p := range points {
+	for _, p := range observed() {
 		typ := seccheck.SyscallEnter
 		if p.when == exit {
 			typ = seccheck.SyscallExit
@@ -127,8 +127,11 @@ func (p point) callback() kernel.SyscallToProto {
 				r.Result = -int64(info.Errno)
 			}
 		}
-		p.fill(t, &call{SyscallInfo: info}, &r)
-		if filtered(&r) {
+		c := &call{SyscallInfo: info}
+		if p.fill != nil {
+			p.fill(t, c, &r)
+		}
+		if !inspect(t, c, &r) && (p.fill == nil || filtered(&r)) {
 			return nil, MessageRecord
 		}
 		return wrapperspb.Bytes(r.Append(nil)), MessageRecord

@@ -37,12 +37,12 @@ func session(context []string, sinks []sinkConfig) ([]byte, error) {
 	}
 	withCwd := append([]string{"cwd"}, context...)
 	all := []pointConfig{
-		{Name: "container/start", Context: context},
+		{Name: "container/start", Optional: []string{"env"}, Context: context},
 		{Name: "sentry/clone", Context: context},
 		{Name: "sentry/task_exit", Context: context},
 		{Name: "sentry/execve", Optional: []string{"binary_info", "fd_info"}, Context: withCwd},
 	}
-	for _, p := range points {
+	for _, p := range observed() {
 		all = append(all, pointConfig{Name: p.PointName(), Context: context})
 	}
 	return json.MarshalIndent(map[string]any{"trace_session": map[string]any{

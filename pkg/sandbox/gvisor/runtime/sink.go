@@ -23,6 +23,7 @@ import (
 	"gvisor.dev/gvisor/pkg/sentry/seccheck"
 	pb "gvisor.dev/gvisor/pkg/sentry/seccheck/points/points_go_proto"
 
+	"github.com/falconer-sec/falconer/pkg/canary"
 	"github.com/falconer-sec/falconer/pkg/sensor/record"
 )
 
@@ -121,6 +122,13 @@ func newSink(config map[string]any, endpoint *fd.FD) (seccheck.Sink, error) {
 	if endpoint == nil {
 		return nil, errors.New("sensor sink has no connection")
 	}
+	if o.Canary != "" {
+		seed, err := canary.ParseSeed(o.Canary)
+		if err != nil {
+			return nil, err
+		}
+		setBait(seed)
+	}
 	options = o
 	s := &sink{endpoint: endpoint, env: map[string]bool{}, maxTasks: int64(o.MaxTasks)}
 	for _, name := range o.Env {
@@ -218,6 +226,9 @@ func (s *sink) Execve(_ context.Context, _ seccheck.FieldSet, info *pb.ExecveInf
 	if info.Execfn != "" {
 		r.Comm = path.Base(info.Execfn)
 	}
+	if w := baited(); w != nil {
+		w.Executed(&r, info.Argv, info.Env)
+	}
 	r.Stdio = []string{describeFD(info.Stdin), describeFD(info.Stdout), describeFD(info.Stderr)}
 	s.send(&r)
 	return nil
@@ -255,6 +266,7 @@ func (s *sink) TaskExit(_ context.Context, _ seccheck.FieldSet, info *pb.TaskExi
 func (s *sink) ContainerStart(_ context.Context, _ seccheck.FieldSet, info *pb.Start) error {
 	r := record.Record{Kind: record.KindStart}
 	setContext(&r, info.ContextData)
+	baitFrom(info.Env)
 	r.Argv, r.Cwd = info.Args, info.Cwd
 	if r.Container != "" { // asked for: a pod's container, whose pod's is the first
 		r.Container = info.Id

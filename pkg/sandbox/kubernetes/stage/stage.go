@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/falconer-sec/falconer/pkg/canary"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/sandbox/guest"
 	"github.com/falconer-sec/falconer/pkg/sandbox/home"
@@ -64,12 +65,13 @@ func New() Stage {
 func (s Stage) Run(ctx context.Context, t Task) error {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
+	set := canary.New(t.Canary)
 	for name, text := range users {
 		if err := os.WriteFile(filepath.Join(s.Prefix, EtcVolume, name), []byte(text), 0o644); err != nil {
 			return fault.New("stage: name the user", fault.Transient, err)
 		}
 	}
-	if err := home.Write(filepath.Join(s.Prefix, guest.BuilderHome)); err != nil {
+	if err := home.Write(filepath.Join(s.Prefix, guest.BuilderHome), set); err != nil {
 		return fault.New("stage: make up a home", fault.Transient, err)
 	}
 	body, err := s.fetch(ctx, t.Source)
@@ -81,7 +83,10 @@ func (s Stage) Run(ctx context.Context, t Task) error {
 	if err := s.unpack(ctx, body, work, t.Digest); err != nil {
 		return err
 	}
-	return withhold(work, t)
+	if err := withhold(work, t); err != nil {
+		return err
+	}
+	return fault.New("stage: plant credentials in the project", fault.Transient, home.Plant(filepath.Join(work, t.Root), set))
 }
 
 // unpack unpacks the archive while it comes in. What is unpacked of one that

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/falconer-sec/falconer/pkg/canary"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/sandbox/guest"
 	"github.com/falconer-sec/falconer/pkg/sandbox/kubernetes/stage"
@@ -148,7 +149,7 @@ func TestARegistryThatIsNotThere(t *testing.T) {
 }
 
 func TestATaskGoesThroughTheEnvironment(t *testing.T) {
-	task := stage.Task{Source: "http://192.0.2.1/source/a", Digest: "sha256:" + strings.Repeat("ab", 32), Root: "a b/ü", Withhold: []string{".npmrc", `a"b`}}
+	task := stage.Task{Source: "http://192.0.2.1/source/a", Digest: "sha256:" + strings.Repeat("ab", 32), Root: "a b/ü", Canary: canary.Seed{1, 2}, Withhold: []string{".npmrc", `a"b`}}
 	env := map[string]string{}
 	for _, v := range task.Env() {
 		name, value, _ := strings.Cut(v, "=")
@@ -158,7 +159,7 @@ func TestATaskGoesThroughTheEnvironment(t *testing.T) {
 	if diff := cmp.Diff(task, got); diff != "" || err != nil {
 		t.Errorf("%v\n%s", err, diff)
 	}
-	for name, bad := range map[string]string{"FALCONER_STAGE_SOURCE": "", "FALCONER_STAGE_DIGEST": "md5:1", "FALCONER_STAGE_ROOT": "../x", "FALCONER_STAGE_WITHHOLD": `["../a"]`} {
+	for name, bad := range map[string]string{"FALCONER_STAGE_SOURCE": "", "FALCONER_STAGE_DIGEST": "md5:1", "FALCONER_STAGE_ROOT": "../x", "FALCONER_STAGE_CANARY": "0", "FALCONER_STAGE_WITHHOLD": `["../a"]`} {
 		_, err := stage.FromEnv(func(n string) string {
 			if n == name {
 				return bad

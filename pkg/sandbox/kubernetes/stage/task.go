@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 
+	"github.com/falconer-sec/falconer/pkg/canary"
 	"github.com/falconer-sec/falconer/pkg/fault"
 )
 
@@ -18,10 +19,11 @@ const (
 
 // Task is what to prepare.
 type Task struct {
-	Source   string   // address of the source archive; a credential
-	Digest   string   // "sha256:<hex>" of the archive
-	Root     string   // project root within the source, "." for the top
-	Withhold []string // files, relative to Root, that the install must not see
+	Source   string      // address of the source archive; a credential
+	Digest   string      // "sha256:<hex>" of the archive
+	Root     string      // project root within the source, "." for the top
+	Canary   canary.Seed // of the credentials to plant; a secret
+	Withhold []string    // files, relative to Root, that the install must not see
 }
 
 var validDigest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
@@ -32,7 +34,7 @@ func (t Task) Env() []string {
 	if err != nil {
 		panic("stage: strings always encode: " + err.Error())
 	}
-	return []string{envSource + "=" + t.Source, envDigest + "=" + t.Digest, envRoot + "=" + t.Root, envWithhold + "=" + string(list)}
+	return []string{envSource + "=" + t.Source, envDigest + "=" + t.Digest, envRoot + "=" + t.Root, canary.SeedEnv + "=" + t.Canary.Hex(), envWithhold + "=" + string(list)}
 }
 
 // FromEnv reads a task. The error is fault.Invalid and names the variable.
@@ -45,6 +47,10 @@ func FromEnv(getenv func(string) string) (Task, error) {
 		return t, fault.Errorf(fault.Invalid, "stage: %s is not a digest", envDigest)
 	case !filepath.IsLocal(t.Root):
 		return t, fault.Errorf(fault.Invalid, "stage: %s is not a path in the source", envRoot)
+	}
+	var err error
+	if t.Canary, err = canary.ParseSeed(getenv(canary.SeedEnv)); err != nil {
+		return t, fault.New("stage: "+canary.SeedEnv, fault.Invalid, err)
 	}
 	if err := json.Unmarshal([]byte(getenv(envWithhold)), &t.Withhold); err != nil {
 		return t, fault.New("stage: "+envWithhold, fault.Invalid, err)
