@@ -10,6 +10,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/ecosystem/gomod"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/pip"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/pylock"
 )
 
 // All returns every manager, in the order in which users are told of them. A
@@ -22,6 +23,8 @@ func All() []ecosystem.Manager {
 		bundler.Manager{},
 		gomod.Manager{},
 		composer.Manager{},
+		pylock.Poetry{},
+		pylock.UV{},
 	}
 }
 
