@@ -60,6 +60,7 @@ func (a *app) serveCommand() *cobra.Command {
   POST /gitlab/webhook       GitLab's push, tag and merge request webhooks
   POST /monitor/project/npm  Package Hunter's interface, asked with GET /?id=ID
        /api/v1/...           the scan API
+  GET  /scans/ID             a scan's result for people, where commit statuses lead
   GET  /healthz /readyz /metrics
 
 Secrets come from the environment, or from files that NAME_FILE variables name (several, separated by white space):
@@ -231,8 +232,10 @@ func (n *node) handler(ctx context.Context, secret secrets) (http.Handler, error
 	mux := http.NewServeMux()
 	mux.Handle("/falco", falco)
 	mux.Handle("/gitlab/webhook", function.TraceRequest(gitlabhook.Name, n.tracer, gitlabhook.Handler(hook)))
-	mux.Handle(api.Prefix+"/", function.TraceRequest(api.Name, n.tracer, api.New(api.Config{Planner: n.planner, Emitter: n.emit, Scans: n.ledger, Results: n.results,
-		Log: eventLog{n.broker}, Letters: apifunc.Letters{Store: n.letters, To: n.broker, Emit: n.broker}, Access: access, Now: time.Now, Slog: log, Stop: ctx.Done()})))
+	scans := api.Config{Planner: n.planner, Emitter: n.emit, Scans: n.ledger, Results: n.results,
+		Log: eventLog{n.broker}, Letters: apifunc.Letters{Store: n.letters, To: n.broker, Emit: n.broker}, Access: access, Now: time.Now, Slog: log, Stop: ctx.Done()}
+	mux.Handle(api.Prefix+"/", function.TraceRequest(api.Name, n.tracer, api.New(scans)))
+	mux.Handle(api.PagePattern, api.Page(scans))
 	n.packageHunter(mux, secret.users)
 	mux.Handle("/{namespace}/{broker}", api.Guard(access, log, ingress))
 	return mux, nil

@@ -59,12 +59,14 @@ func Service(d serve.Deps) (http.Handler, error) {
 	if from.planner.Suppressions, err = suppress.Central(d.Env(suppress.Variable)); err != nil {
 		return nil, err
 	}
-	mux := http.NewServeMux()
-	mux.Handle(api.Prefix+"/", function.TraceRequest(d.Name, d.Tracer, api.New(api.Config{
+	c := api.Config{
 		Planner: from.planner, Emitter: d.Emitter, Scans: from.scans, Results: from.results, Log: noLog{},
 		Letters: Letters{Store: from.letters, To: noTriggers{}, Emit: d.Emitter},
 		Access:  api.Access{Tokens: tokens}, Now: time.Now, Slog: d.Log, Stop: d.Context.Done(),
-	})))
+	}
+	mux := http.NewServeMux()
+	mux.Handle(api.Prefix+"/", function.TraceRequest(d.Name, d.Tracer, api.New(c)))
+	mux.Handle(api.PagePattern, api.Page(c))
 	mux.Handle("/{$}", d.Receiver(from.scans))
 	return mux, packageHunter(mux, d, from)
 }

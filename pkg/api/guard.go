@@ -15,18 +15,22 @@ type Access struct {
 	// Tokens are the accepted bearer tokens; several, so that one can be
 	// replaced without a gap. With none, only this machine may ask.
 	Tokens []string
+	// Basic takes a token as the password of HTTP basic authentication too, which
+	// browsers ask for.
+	Basic bool
 }
 
 // Guard lets only those requests through that Access allows; it suits any
 // handler, the broker's ingress as well.
 //
-// With tokens, a request needs one as "Authorization: Bearer TOKEN" (401).
+// With tokens, a request needs one as "Authorization: Bearer TOKEN" (401), or, if
+// Access says so, as a password with any user name.
 // Without, it must come from a loopback address (403) and name a loopback host,
 // since a web page can point a name of its own at 127.0.0.1 (421). Either way
 // a browser's request from another site is refused (403): a page must not be
 // able to act with the rights of whoever looks at it.
 func Guard(a Access, log *slog.Logger, next http.Handler) http.Handler {
-	g := &guard{log: log, next: next, origin: http.NewCrossOriginProtection()}
+	g := &guard{basic: a.Basic, log: log, next: next, origin: http.NewCrossOriginProtection()}
 	for _, t := range a.Tokens {
 		if t != "" {
 			g.sums = append(g.sums, sha256.Sum256([]byte(t)))
@@ -37,6 +41,7 @@ func Guard(a Access, log *slog.Logger, next http.Handler) http.Handler {
 
 type guard struct {
 	sums   [][sha256.Size]byte // of the tokens: equal lengths are compared in equal time
+	basic  bool
 	origin *http.CrossOriginProtection
 	log    *slog.Logger
 	next   http.Handler
@@ -51,9 +56,17 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	g.log.Warn("request refused", "remote", r.RemoteAddr, "path", r.URL.Path, "reason", why)
 	if status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="falconer"`)
+		w.Header().Set("WWW-Authenticate", g.challenge())
 	}
 	writeProblem(w, status, why)
+}
+
+// challenge names the way to prove oneself.
+func (g *guard) challenge() string {
+	if g.basic {
+		return `Basic realm="falconer", charset="UTF-8"`
+	}
+	return `Bearer realm="falconer"`
 }
 
 // check returns the status to refuse a request with, 0 to let it through.
@@ -79,7 +92,9 @@ func (g *guard) check(r *http.Request) (status int, why string) {
 // authorized compares the request's token with every configured one.
 func (g *guard) authorized(r *http.Request) bool {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
+	if _, password, ok := r.BasicAuth(); ok && g.basic {
+		token = password
+	} else if !strings.EqualFold(scheme, "Bearer") {
 		return false
 	}
 	got, match := sha256.Sum256([]byte(strings.TrimSpace(token))), 0

@@ -45,6 +45,9 @@ func TestGitLab(t *testing.T) {
 	if st.Name != "falconer npm" || !strings.Contains(st.Description, "malicious") || !strings.HasPrefix(st.TargetURL, "https://falconer.example.com/scans/") {
 		t.Errorf("status %+v", st)
 	}
+	if code, page := s.get(strings.TrimPrefix(st.TargetURL, "https://falconer.example.com")); code != http.StatusOK || !strings.Contains(page, "MALICIOUS") || !strings.Contains(page, bad) {
+		t.Errorf("the status leads to %d %s", code, page)
+	}
 	eventually(t, "the merge request has its discussion", func() (string, bool) {
 		threads := p.Discussions(1)
 		return s.errout.String(), len(threads) == 1 && strings.Contains(threads[0].Notes[0].Body, "Credential file read") && !threads[0].Notes[0].Resolved
