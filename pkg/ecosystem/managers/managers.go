@@ -11,12 +11,13 @@ import (
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/pip"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/pylock"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/unscanned"
 )
 
 // All returns every manager, in the order in which users are told of them. A
-// new one gets a line here.
+// new one gets a line here. Those whose projects can't be scanned yet are last.
 func All() []ecosystem.Manager {
-	return []ecosystem.Manager{
+	out := []ecosystem.Manager{
 		npm.Manager{},
 		pip.Manager{},
 		cargo.Manager{},
@@ -26,6 +27,10 @@ func All() []ecosystem.Manager {
 		pylock.Poetry{},
 		pylock.UV{},
 	}
+	for _, m := range unscanned.Managers() {
+		out = append(out, m)
+	}
+	return out
 }
 
 // ByName returns every manager by its name.
