@@ -46,6 +46,11 @@ func withEnv(p *process, kv ...string) *process {
 	return &q
 }
 
+// waiting is a wait of so many seconds.
+func waiting(p *process, seconds int) *event {
+	return newEvent("nanosleep", p, map[string]any{"evt.rawarg.interval": seconds * 1_000_000_000})
+}
+
 // detections holds, for each shipped rule, what it must and must not match.
 var detections = []struct {
 	rule   string
@@ -214,6 +219,28 @@ var detections = []struct {
 	{"Git hook written by a hook manager",
 		[]*event{writing(manager, "/builds/project/.git/hooks/pre-commit")},
 		[]*event{writing(script, "/builds/project/.git/hooks/pre-commit"), writing(manager, "/builds/project/x")}},
+	{"Sandbox looked for",
+		[]*event{
+			reading(script, "/sys/class/dmi/id/product_name"), opening(script, "/sys/devices/virtual/dmi/id/sys_vendor", "O_RDONLY", "ENOENT"),
+			opening(script, "/.dockerenv", "O_RDONLY", "ENOENT"), opening(script.child("cat", "x"), "/proc/sentry-meminfo", "O_RDONLY", "ENOENT"),
+			executing(script.child("systemd-detect-virt", "")), executing(hook.child("dmesg", "")), executing(exe(script.child("x", ""), "/usr/sbin/dmidecode", false)),
+		},
+		[]*event{
+			reading(npm, "/sys/class/dmi/id/product_name"), reading(script, "/proc/cpuinfo"), reading(script, "/proc/meminfo"), reading(script, "/sys/devices/system/cpu/online"),
+			reading(script, "/builds/project/.dockerenv"), executing(build.child("lscpu", "")), executing(build.child("uname", "-a")), reading(script, "/sys/fs/cgroup/memory.max"),
+		}},
+	{"Machine examined",
+		[]*event{reading(script, "/proc/version"), reading(script, "/proc/modules"), reading(script, "/proc/1/cgroup"), reading(script, "/proc/17/mounts"), reading(script, "/etc/machine-id")},
+		[]*event{
+			reading(npm, "/proc/version"), reading(script, "/proc/cpuinfo"), reading(script, "/proc/17/cgroup"), reading(script, "/proc/meminfo"), reading(script, "/proc/1/environ"),
+			reading(script, "/proc/17/stat"), opening(script, "/proc/version", "O_RDONLY", "ENOENT"),
+		}},
+	{"Long wait",
+		[]*event{waiting(script, 3600), waiting(script.child("sleep", "60"), 60)},
+		[]*event{waiting(script, 59), waiting(npm, 3600)}},
+	{"Wait",
+		[]*event{waiting(script, 5), waiting(script, 59)},
+		[]*event{waiting(script, 60), waiting(npm, 10), newEvent("nanosleep", script, nil)}},
 	{"Scheduler or service manager run",
 		[]*event{executing(script.child("crontab", "-")), executing(script.child("systemctl", "--user enable x"))},
 		[]*event{executing(script.child("cat", "crontab"))}},

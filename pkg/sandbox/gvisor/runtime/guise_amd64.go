@@ -170,7 +170,7 @@ func (g *guise) asleep(t *kernel.Task, length time.Duration) {
 	if length < longWait || !g.worn.Load() {
 		return
 	}
-	if id := int32(t.Kernel().TaskSet().Root.IDOfThreadGroup(t.ThreadGroup())); id > managerTGID {
+	if id := int32(t.Kernel().TaskSet().Root.IDOfThreadGroup(t.ThreadGroup())); id > managerTGID && !g.pollsters.has(id) {
 		reportWait(t, length)
 	}
 }
