@@ -64,6 +64,9 @@ type Step struct {
 	// Packages are what it loads. Before it runs code of the i-th it says so with
 	// Mark: see there.
 	Packages []finding.Package
+	// Apart says that it runs packages' code in processes of their own only: its
+	// marks are its own then, however many packages it loads.
+	Apart bool
 }
 
 // Setting is what a recipe needs to know about the sandbox.

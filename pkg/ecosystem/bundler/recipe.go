@@ -62,7 +62,7 @@ func (Manager) Recipe(p ecosystem.Project, s ecosystem.Setting) ecosystem.Recipe
 
 // importStep loads every gem, each in a process of its own.
 func importStep(p ecosystem.Project, gems string) ecosystem.Step {
-	step := ecosystem.Step{Phase: ecosystem.PhaseImport, Argv: []string{"ruby", "--disable=gems", "-e", importScript, gems}, Timeout: importTimeout}
+	step := ecosystem.Step{Phase: ecosystem.PhaseImport, Argv: []string{"ruby", "--disable=gems", "-e", importScript, gems}, Timeout: importTimeout, Apart: true}
 	for _, pkg := range p.Packages {
 		if len(step.Packages) < maxImports {
 			step.Packages = append(step.Packages, pkg.Package)

@@ -62,7 +62,7 @@ func (Manager) Recipe(p ecosystem.Project, s ecosystem.Setting) ecosystem.Recipe
 
 // step runs a script of ours with the names of the packages that it is for.
 func step(phase, script string, most int, packages []ecosystem.Package, want func(ecosystem.Package) bool) ecosystem.Step {
-	out := ecosystem.Step{Phase: phase, Argv: []string{"php", "-r", script, "--"}, Timeout: stepTimeout, Packages: []finding.Package{}}
+	out := ecosystem.Step{Phase: phase, Argv: []string{"php", "-r", script, "--"}, Timeout: stepTimeout, Apart: true, Packages: []finding.Package{}}
 	for _, pkg := range packages {
 		if want(pkg) && len(out.Packages) < most {
 			out.Packages = append(out.Packages, pkg.Package)

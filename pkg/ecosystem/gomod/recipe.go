@@ -57,7 +57,7 @@ func (Manager) Recipe(p ecosystem.Project, s ecosystem.Setting) ecosystem.Recipe
 // importStep runs the initialisation of what the project imports, for each
 // module that it requires directly in a program of its own.
 func importStep(p ecosystem.Project, home string) ecosystem.Step {
-	step := ecosystem.Step{Phase: ecosystem.PhaseImport, Argv: []string{"/bin/sh", "-c", importScript, "sh", path.Join(home, ".cache")}, Timeout: importTimeout}
+	step := ecosystem.Step{Phase: ecosystem.PhaseImport, Argv: []string{"/bin/sh", "-c", importScript, "sh", path.Join(home, ".cache")}, Timeout: importTimeout, Apart: true}
 	direct := strings.Split(p.Settings[settingDirect], "\n")
 	for _, pkg := range p.Packages {
 		if slices.Contains(direct, pkg.Name) && len(step.Packages) < maxImports {

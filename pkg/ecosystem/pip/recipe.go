@@ -83,7 +83,7 @@ func Install(version string, p ecosystem.Project, s ecosystem.Setting, args ...s
 // importStep loads every package, each in a process of its own: what is direct
 // and what is not, requirements files don't say.
 func importStep(p ecosystem.Project, venv string) ecosystem.Step {
-	step := ecosystem.Step{Phase: ecosystem.PhaseImport, Argv: []string{"python3", "-I", "-S", "-c", importScript, venv}, Timeout: importTimeout}
+	step := ecosystem.Step{Phase: ecosystem.PhaseImport, Argv: []string{"python3", "-I", "-S", "-c", importScript, venv}, Timeout: importTimeout, Apart: true}
 	seen := map[string]bool{}
 	for _, pkg := range p.Packages {
 		if len(step.Packages) < maxImports && !seen[pkg.Name] {
