@@ -35,6 +35,12 @@ var goBenchmarkList = []goBenchmark{
 	{"gate", "functions/correlator", "^BenchmarkJoin$", "10000x", "200x"},
 
 	{"inside", "pkg/broker", "^(BenchmarkLatency|BenchmarkThroughput)$", "2s", "50x"},
+	{"inside", "functions/gitlabhook", "^BenchmarkLatency$", "10000x", "100x"},
+	{"inside", "pkg/report/gitlabreport", "^BenchmarkThousandFindings$", "2s", "2x"},
+	{"inside", "pkg/report/sarif", "^BenchmarkThousandFindings$", "2s", "2x"},
+	{"inside", "pkg/report/osv", "^BenchmarkThousandFindings$", "2s", "2x"},
+	{"inside", "pkg/report/cyclonedx", "^BenchmarkThousandFindings$", "2s", "2x"},
+	{"inside", "pkg/gitlab/markdown", "^BenchmarkThousandFindings$", "2s", "2x"},
 	{"inside", "pkg/falco", "^(BenchmarkDecode|BenchmarkDigest)$", "1s", "10x"},
 	{"inside", "pkg/falco/rules", "^BenchmarkMatch$", "1s", "10x"},
 	{"inside", "pkg/sensor", "^BenchmarkSensor$", "1s", "10x"},
