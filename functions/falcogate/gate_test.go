@@ -150,6 +150,7 @@ func TestRequests(t *testing.T) {
 		"endless list":       {"", []string{plain}, "[" + strings.Repeat("1,", 200_000) + "1]", 413, map[string]int{"rejected.malformed": 1}},
 		"large alert":        {"", []string{plain}, `{"rule":"` + strings.Repeat("r", 1<<20) + `"}`, 413, map[string]int{"rejected.too_large": 1}},
 		"large request":      {"", []string{plain}, strings.Repeat(" ", DefaultMaxBody+1), 413, map[string]int{"rejected.too_large": 1}},
+		"PUT":                {"PUT", []string{plain}, alertJSON(1), 202, map[string]int{"stored": 1}},
 		"GET":                {"GET", nil, "", 405, map[string]int{"rejected.method": 1}},
 	}
 	for name, tt := range tests {

@@ -19,9 +19,9 @@ import (
 // ServeHTTP stores what one request holds.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	err := g.serve(w, r)
-	if r.Method != http.MethodPost {
+	if r.Method != http.MethodPost && r.Method != http.MethodPut { // Falcosidekick's webhook.method is either
 		w.Header().Set("Allow", http.MethodPost)
-		http.Error(w, "alerts are sent with POST", http.StatusMethodNotAllowed)
+		http.Error(w, "alerts are sent with POST or PUT", http.StatusMethodNotAllowed)
 		return
 	}
 	if err != nil {
@@ -96,8 +96,8 @@ const (
 
 // admit checks everything about a request but its body.
 func (g *Gate) admit(r *http.Request) (format, error) {
-	if r.Method != http.MethodPost {
-		return 0, refused("method", fault.Errorf(fault.Invalid, "alerts are sent with POST"))
+	if r.Method != http.MethodPost && r.Method != http.MethodPut { // Falcosidekick's webhook.method is either
+		return 0, refused("method", fault.Errorf(fault.Invalid, "alerts are sent with POST or PUT"))
 	}
 	f, err := formatOf(r.Header)
 	if err != nil {
