@@ -129,7 +129,7 @@ func argumentGetters() map[int]getter {
 		rules.EvtArgLinkpath: onKinds(name, "symlink"),
 		rules.EvtArgTarget:   onKinds(target, "symlink"),
 		rules.EvtArgMode:     onKinds(func(e *event) string { return modeText(e.r.Mode) }, "chmod", "fchmod"),
-		rules.EvtArgName:     onKinds(raw, "open", "creat", "unlinkat", "memfd_create"),
+		rules.EvtArgName:     onKinds(raw, "open", "creat", "unlinkat", "memfd_create", "access"),
 		rules.EvtArgNewpath:  onKinds(target, "rename", "link"),
 		rules.EvtArgOldpath:  onKinds(name, "rename", "link"),
 		rules.EvtArgPath:     onKinds(name, "unlink", "rmdir"),

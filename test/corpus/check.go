@@ -29,5 +29,6 @@ func (c Case) Check(r finding.Result) []string {
 
 // is reports whether f is a judged finding of that kind.
 func (w Finding) is(f finding.Finding) bool {
-	return f.Priority <= finding.Warning && f.Package.PURL == w.Package && f.Script == w.Script && slices.Contains(f.Behaviours, w.Behaviour)
+	return f.Priority <= finding.Warning && f.Package.PURL == w.Package && f.Script == w.Script &&
+		slices.ContainsFunc(f.Behaviours, func(b string) bool { return b == w.Behaviour || slices.Contains(w.Or, b) })
 }

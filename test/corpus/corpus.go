@@ -30,14 +30,15 @@ import (
 
 // FS holds every case.
 //
-//go:embed */package.json */package-lock.json */expect.json */packages
+//go:embed */package.json */package-lock.json */expect.json */packages acts/*.txtar
 var FS embed.FS
 
 // Finding is one finding that a scan has to have.
 type Finding struct {
-	Behaviour string `json:"behaviour"` // one of finding.Finding's Behaviours
-	Package   string `json:"package"`   // package URL
-	Script    string `json:"script"`    // lifecycle script
+	Behaviour string   `json:"behaviour"`    // one of finding.Finding's Behaviours
+	Or        []string `json:"or,omitempty"` // others that are as right
+	Package   string   `json:"package"`      // package URL
+	Script    string   `json:"script"`       // lifecycle script
 }
 
 // Expect is a case's expect.json.

@@ -118,12 +118,12 @@ func SensorFields() *Table {
 // sensorEventTypes are the calls the sensor reports, each when it returns where
 // it can't block; execve stands for execveat too and
 // is reported once it succeeded, or when its program is not there; clone for
-// fork and vfork.
+// fork and vfork; access for every call that asks for a program that is not there.
 func sensorEventTypes() []string {
 	return []string{
 		"execve", "execveat", "clone", "procexit", "ptrace", "process_vm_readv", "process_vm_writev",
 		"open", "openat", "openat2", "creat", "dup", "dup2", "dup3", "memfd_create",
-		"unlink", "unlinkat", "rmdir", "truncate", "rename", "renameat", "renameat2",
+		"unlink", "unlinkat", "rmdir", "truncate", "access", "rename", "renameat", "renameat2",
 		"link", "linkat", "symlink", "symlinkat", "chmod", "fchmod", "fchmodat",
 		"connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg", "write", "writev",
 		"mount", "init_module", "bpf", "setuid", "nanosleep",

@@ -22,7 +22,7 @@ func eventFields() []FieldInfo {
 		{"evt.arg.flags", EvtArgFlags, String, NoArg, "flags by name (O_RDONLY|O_CLOEXEC)"},
 		{"evt.arg.linkpath", EvtArgLinkpath, String, NoArg, "new path of the symlink family"},
 		{"evt.arg.mode", EvtArgMode, String, NoArg, "octal mode and bits by name (0755(S_IXOTH|...))"},
-		{"evt.arg.name", EvtArgName, String, NoArg, "path of the open family and unlinkat, name of memfd_create"},
+		{"evt.arg.name", EvtArgName, String, NoArg, "path of the open family, access and unlinkat, name of memfd_create"},
 		{"evt.arg.newfd", EvtArgNewfd, String, NoArg, "of dup2 and dup3"},
 		{"evt.arg.newpath", EvtArgNewpath, String, NoArg, "new path of the rename and link families"},
 		{"evt.arg.oldpath", EvtArgOldpath, String, NoArg, "old path of the rename and link families"},

@@ -165,7 +165,7 @@ func applyDefaults(l *sandbox.Limits) {
 func (d *Driver) run(ctx context.Context, dir string, s sandbox.Spec, setting ecosystem.Setting, recipe ecosystem.Recipe, tools []string, hole *host, alerts sandbox.AlertSink) (sandbox.Report, error) {
 	id := "falconer-" + string(s.ScanID)
 	watch := sensor.New(sensor.Config{ScanID: s.ScanID, Container: id, Rules: d.c.Rules, Manager: s.Manager,
-		Project: s.Project, Setting: setting, Alerts: alerts, Init: true, Sinkhole: d.c.Sinkhole, Log: d.c.Log.With("scan_id", s.ScanID)})
+		Project: s.Project, Setting: setting, Alerts: alerts, Init: true, Sinkhole: d.c.Sinkhole, HookOnly: hookOnly(s), Log: d.c.Log.With("scan_id", s.ScanID)})
 	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: filepath.Join(dir, "sensor.sock"), Net: "unixpacket"})
 	if err != nil {
 		return sandbox.Report{}, fault.New("gvisor: open the sensor's socket", fault.Transient, err)

@@ -64,6 +64,9 @@ func filtered(r *record.Record) bool {
 		return r.TGID == managerTGID && hasPrefix(r.Path, options.QuietOwn) && (r.Target == "" || !path.IsAbs(r.Target) || hasPrefix(r.Target, options.QuietOwn))
 	case "write", "writev":
 		return !inet(r.Addr) || r.TGID == managerTGID && options.QuietOwn != nil
+	case "access":
+		dir := path.Base(path.Dir(r.Path))
+		return r.Path == "" || r.TGID == managerTGID || dir != "bin" && dir != "sbin"
 	case "execve":
 		return r.Result >= 0
 	case "chdir", "fchdir":
