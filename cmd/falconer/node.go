@@ -286,7 +286,7 @@ func (n *node) driver() (d sandbox.Driver, kind string, err error) {
 		d, err = seccomp.New(seccomp.Config{Rules: n.rules, TempDir: sandboxDir(), Log: n.c.log})
 		return d, "seccomp", err
 	}
-	d, err = gvisor.New(gvisor.Config{Rules: n.rules, TempDir: sandboxDir(), DebugDir: n.c.sandboxLogs, Log: n.c.log})
+	d, err = gvisor.New(gvisor.Config{Rules: n.rules, Sinkhole: true, TempDir: sandboxDir(), DebugDir: n.c.sandboxLogs, Log: n.c.log})
 	return d, "gvisor", err
 }
 

@@ -3,6 +3,7 @@ package corpus
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/falconer-sec/falconer/pkg/finding"
 )
@@ -16,7 +17,7 @@ func (c Case) Check(r finding.Result) []string {
 	}
 	for _, want := range c.Expect.Findings {
 		if !slices.ContainsFunc(r.Findings, want.is) {
-			out = append(out, fmt.Sprintf("no finding of %s by %s in %s", want.Behaviour, want.Package, want.Script))
+			out = append(out, fmt.Sprintf("no finding of %s by %s in %s %s", want.Behaviour, want.Package, want.Script, want.Said))
 		}
 	}
 	for _, got := range r.Findings {
@@ -30,5 +31,10 @@ func (c Case) Check(r finding.Result) []string {
 // is reports whether f is a judged finding of that kind.
 func (w Finding) is(f finding.Finding) bool {
 	return f.Priority <= finding.Warning && f.Package.PURL == w.Package && f.Script == w.Script &&
-		slices.ContainsFunc(f.Behaviours, func(b string) bool { return b == w.Behaviour || slices.Contains(w.Or, b) })
+		slices.ContainsFunc(f.Behaviours, func(b string) bool { return b == w.Behaviour || slices.Contains(w.Or, b) }) && w.heard(f)
+}
+
+// heard reports whether f has what had to be said to another machine.
+func (w Finding) heard(f finding.Finding) bool {
+	return w.Said == "" || slices.ContainsFunc(f.Evidence, func(e finding.Evidence) bool { return strings.Contains(e.Network.String(), w.Said) })
 }

@@ -39,6 +39,8 @@ type Finding struct {
 	Or        []string `json:"or,omitempty"` // others that are as right
 	Package   string   `json:"package"`      // package URL
 	Script    string   `json:"script"`       // lifecycle script
+	// Said is part of what one of its occurrences said to another machine.
+	Said string `json:"said,omitempty"`
 }
 
 // Expect is a case's expect.json.
