@@ -8,6 +8,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 
+	"github.com/falconer-sec/falconer/pkg/canary"
 	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/fault"
 	"github.com/falconer-sec/falconer/pkg/finding"
@@ -56,7 +57,18 @@ func (w *Watch) exited(ctx context.Context, run runs.Run, job *batchv1.Job, s si
 		x.Incomplete = append(x.Incomplete, unfinished(end, log))
 	}
 	x.Incomplete = append(x.Incomplete, fetched.Problems...)
+	w.redact(&x)
 	return fit(x, fetched.Unlisted), nil
+}
+
+// redact keeps the values that the pod was baited with out of what its install
+// printed.
+func (w *Watch) redact(x *event.Exited) {
+	set := canary.New(canary.Derive(w.d.Key, string(x.Request.ID), x.Attempt))
+	x.Log = set.Redact(x.Log)
+	for i, line := range x.Incomplete {
+		x.Incomplete[i] = set.Redact(line)
+	}
 }
 
 // unfinished is why the install was not seen to its end.

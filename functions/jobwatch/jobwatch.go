@@ -33,6 +33,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/runs"
 	"github.com/falconer-sec/falconer/pkg/sandbox/kubernetes"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/ticket"
 )
 
 // Name is the function's name: its Knative Service and its event source.
@@ -87,6 +88,8 @@ type Deps struct {
 	Emit      function.Emitter
 	Now       func() time.Time // nil means time.Now
 	Log       *slog.Logger     // nil discards
+	// Key is what canaries are derived from, to be kept out of logs.
+	Key ticket.Key
 }
 
 // Watch is the function.

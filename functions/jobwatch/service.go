@@ -51,7 +51,7 @@ func Service(d serve.Deps) (function.Handler, error) {
 		return nil, err
 	}
 	return New(Deps{
-		Namespace: namespace, Cluster: cluster, Runs: records, Marks: marks, Emit: d.Emitter, Log: d.Log,
+		Namespace: namespace, Cluster: cluster, Runs: records, Marks: marks, Emit: d.Emitter, Log: d.Log, Key: key,
 		Fetches: &fetches.Client{URL: d.Env("FALCONER_REGISTRY_URL"), Key: key, HTTP: serve.NewClient(fetchesTimeout)},
 	}), nil
 }

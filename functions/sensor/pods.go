@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/falconer-sec/falconer/pkg/canary"
 	"github.com/falconer-sec/falconer/pkg/scan"
 )
 
@@ -28,6 +29,8 @@ type Container struct {
 	Attempt int
 	Pod     string
 	Judged  bool // it runs untrusted code
+	// Canary is the seed of what the pod is baited with; nil for a pod that is not.
+	Canary *canary.Seed
 }
 
 // Pods knows the scan pods of this node.
@@ -93,7 +96,7 @@ func (t *Table) Set(p *corev1.Pod) {
 			if cid == "" {
 				continue
 			}
-			t.byID[cid] = Container{ID: cid, Scan: id, Attempt: attempt, Pod: p.Name, Judged: c.Name == judgedContainer}
+			t.byID[cid] = Container{ID: cid, Scan: id, Attempt: attempt, Pod: p.Name, Judged: c.Name == judgedContainer, Canary: seed(p)}
 			t.ended[cid] = c.State.Terminated != nil
 		}
 	}
@@ -101,6 +104,21 @@ func (t *Table) Set(p *corev1.Pod) {
 		t.starting[string(p.UID)] = true
 	}
 	t.tell()
+}
+
+// seed reads the pod's from what its trusted container is told.
+func seed(p *corev1.Pod) *canary.Seed {
+	for _, c := range p.Spec.InitContainers {
+		for _, v := range c.Env {
+			if v.Name != canary.SeedEnv {
+				continue
+			}
+			if s, err := canary.ParseSeed(v.Value); err == nil {
+				return &s
+			}
+		}
+	}
+	return nil
 }
 
 // Delete takes in that a pod is gone: its containers have ended.

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/falconer-sec/falconer/pkg/canary"
 	"github.com/falconer-sec/falconer/pkg/sandbox/kubernetes"
 )
 
@@ -159,6 +160,25 @@ func TestNamesAreTheDrivers(t *testing.T) {
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// A pod's canaries are known from what its trusted container is told.
+func TestSeedOfAPod(t *testing.T) {
+	want := canary.Seed{4, 2}
+	for name, tt := range map[string]struct {
+		env  []corev1.EnvVar
+		want *canary.Seed
+	}{
+		"told":    {[]corev1.EnvVar{{Name: "A", Value: "b"}, {Name: canary.SeedEnv, Value: want.Hex()}}, &want},
+		"not":     {nil, nil},
+		"garbage": {[]corev1.EnvVar{{Name: canary.SeedEnv, Value: "x"}}, nil},
+	} {
+		p := &corev1.Pod{Spec: corev1.PodSpec{InitContainers: []corev1.Container{{Name: "stage", Env: tt.env}},
+			Containers: []corev1.Container{{Name: judgedContainer, Env: []corev1.EnvVar{{Name: canary.SeedEnv, Value: canary.Seed{}.Hex()}}}}}}
+		if got := seed(p); (got == nil) != (tt.want == nil) || got != nil && *got != *tt.want {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/falconer-sec/falconer/pkg/canary"
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/sandbox/guest"
 	"github.com/falconer-sec/falconer/pkg/sensor"
@@ -78,6 +79,9 @@ func (w *watch) judge(work context.Context, c Container) {
 		ScanID: c.Scan, Container: w.id, Rules: s.d.Rules, Manager: job.Manager, Project: job.Project,
 		Setting: ecosystem.Setting{Work: guest.Dir(job.Project.Root)}, Alerts: s.d.Alerts, Init: isInit(job, first), Log: log,
 	})
+	if c.Canary != nil {
+		watcher.Bait(canary.New(*c.Canary))
+	}
 	watcher.Open(storing)
 	for m := first; open; m, open = <-w.queue {
 		watcher.Take(storing, &m.Record)

@@ -88,6 +88,10 @@ func services(m *maker) {
 	pg := m.seed.stream("postgres").text(base62, 24)
 	m.file("database password", ".pgpass", "db.internal:5432:app:deploy:"+pg+"\n", pg)
 
+	// A tool that nobody has heard of: no list of credential files has it.
+	deploy := m.seed.stream("deploy").text(base62, 40)
+	m.file("deploy token", ".config/shipyard/session.json", `{"endpoint": "https://ship.example.com", "token": "`+deploy+`"}`+"\n", deploy)
+
 	const name = "project settings (.env)"
 	r := m.seed.stream("dotenv")
 	pass, stripe, session := r.text(base62, 24), r.text(base62, 24), r.text(base62, 40)

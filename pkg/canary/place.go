@@ -24,6 +24,7 @@ var places = []struct {
 	{Home, ".vault-token", "Vault token"},
 	{Home, ".terraform.d/credentials.tfrc.json", "Terraform token"},
 	{Home, ".pgpass", "database password"},
+	{Home, ".config/shipyard/session.json", "deploy token"},
 	{Project, ".env", "project settings (.env)"},
 	{Home, ".gnupg/private-keys-v1.d/*.key", "GnuPG key"},
 	{Home, ".config/google-chrome/Default/Login Data", "Chrome logins"},

@@ -9,6 +9,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/canary/leak"
 	"github.com/falconer-sec/falconer/pkg/falco"
 	"github.com/falconer-sec/falconer/pkg/falco/rules"
+	"github.com/falconer-sec/falconer/pkg/sandbox/guest"
 	"github.com/falconer-sec/falconer/pkg/sensor/record"
 )
 
@@ -32,7 +33,13 @@ func (s *Sensor) Bait(set *canary.Set) {
 
 // mark completes what a record says of canaries.
 func (s *Sensor) mark(r *record.Record) {
-	at := func(p string) (string, bool) { return canary.At(s.c.Setting.Home, s.c.Setting.Work, unrooted(p)) }
+	at := func(p string) (string, bool) {
+		home := s.c.Setting.Home
+		if home == "" { // a pod's
+			home = guest.BuilderHome
+		}
+		return canary.At(home, s.c.Setting.Work, unrooted(p))
+	}
 	switch {
 	case r.CanaryWhere == leak.File:
 		if name, ok := at(r.FDPath); ok && name == r.Canary { // written where it was

