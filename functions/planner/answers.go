@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/falconer-sec/falconer/pkg/answers"
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/results"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/weigh"
 )
 
 // Answers remembers which scan is of which content; *answers.Store is one.
@@ -34,7 +36,7 @@ func content(r scan.Request) scan.ID {
 // elsewhere takes the requests out of the plan whose content was scanned at
 // another commit, and returns those answers, as they are for this one. The
 // others are remembered as the scans of their content.
-func (p *Plan) elsewhere(ctx context.Context, memory Answers, from Results) ([]finding.Result, error) {
+func (p *Plan) elsewhere(ctx context.Context, memory Answers, from Results, now time.Time) ([]finding.Result, error) {
 	if memory == nil || from == nil {
 		return nil, nil
 	}
@@ -48,8 +50,12 @@ func (p *Plan) elsewhere(ctx context.Context, memory Answers, from Results) ([]f
 		if id != "" && id != r.ID {
 			result, err := from.Get(ctx, id)
 			if err == nil && result.Verdict != finding.Inconclusive && result.Project == r.Project {
-				known = append(known, at(result, r))
-				continue
+				if same, err := weighsTheSame(ctx, from, result, r, now); err != nil {
+					return nil, err
+				} else if same {
+					known = append(known, at(result, r))
+					continue
+				}
 			}
 			if err != nil && !errors.Is(err, results.ErrNotFound) {
 				return nil, err
@@ -62,6 +68,32 @@ func (p *Plan) elsewhere(ctx context.Context, memory Answers, from Results) ([]f
 	}
 	p.Requests = open
 	return known, nil
+}
+
+// weighsTheSame reports whether a result has the verdict that the request's policy
+// gives it now: suppressions may have come, gone or expired since.
+func weighsTheSame(ctx context.Context, from Results, result finding.Result, r scan.Request, now time.Time) (bool, error) {
+	base, err := results.Baseline(ctx, from, r, r.Policy.Baseline)
+	if err != nil {
+		return false, err
+	}
+	if base != nil && base.ScanID == result.ScanID { // it is what there is to compare with
+		base = nil
+	}
+	anew := result
+	anew.Findings = slices.Clone(result.Findings)
+	weigh.Result(&anew, r.Policy, base, now)
+	return anew.Verdict == result.Verdict && vouched(anew) == vouched(result), nil
+}
+
+// vouched counts the findings that somebody vouched for.
+func vouched(r finding.Result) (n int) {
+	for _, f := range r.Findings {
+		if f.Suppressed.Owner != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // answered returns the requests as those of the scans that answer them.

@@ -14,6 +14,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/gitlab/gitlabtest"
 	"github.com/falconer-sec/falconer/pkg/natsd"
 	"github.com/falconer-sec/falconer/pkg/scan"
+	"github.com/falconer-sec/falconer/pkg/suppress"
 )
 
 // The same source at another commit is answered by the scan that there was, and
@@ -86,6 +87,11 @@ func TestSameContentAtAnotherCommit(t *testing.T) {
 	if d := cmp.Diff("answered by scan "+string(asked[0].ID), strings.Join(strings.Fields(got.Reasons[len(got.Reasons)-1])[:4], " ")); d != "" {
 		t.Error(d)
 	}
+	// Somebody vouches for it meanwhile: what there was is no answer any more.
+	f.Planner.Suppressions = suppress.File{Entries: []scan.Suppression{{Source: "central.yaml", Package: "pkg:npm/a", Version: "1.0.0", Rule: "R", Owner: "o", Reason: "r", Expires: "2099-12-31"}}}
+	if requested, told := plan(p.Commit("refs/heads/vouched", repo(nil))); len(requested) != 2 || len(told) != 0 {
+		t.Errorf("under another policy: %d requests, %d answers", len(requested), len(told))
+	}
 	if requested, told := plan(p.Commit("refs/heads/fourth", repo(gitlabtest.Tree{"build.js": "evil()"}))); len(requested) != 2 || len(told) != 0 {
 		t.Errorf("another source: %d requests, %d answers", len(requested), len(told))
 	}
@@ -98,5 +104,8 @@ type whole struct{ shelved }
 func (w whole) Get(ctx context.Context, id scan.ID) (finding.Result, error) {
 	r, err := w.shelved.Get(ctx, id)
 	r.Project, r.Commit = "mike/diaspora", "0123456789abcdef"
+	if r.Verdict == finding.Malicious {
+		r.Findings = []finding.Finding{{ID: "1", Rule: "R", Priority: finding.Critical, Package: finding.Package{PURL: "pkg:npm/a@1.0.0", Name: "a", Version: "1.0.0"}}}
+	}
 	return r, err
 }

@@ -95,7 +95,7 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	same, err := plan.elsewhere(ctx, f.Answers, f.Results)
+	same, err := plan.elsewhere(ctx, f.Answers, f.Results, f.Now())
 	if err != nil {
 		return nil, err
 	}

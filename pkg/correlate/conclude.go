@@ -51,9 +51,7 @@ func Conclude(s State, f *Fold, over Overflow, prev, base *finding.Result) findi
 		r.Unwatched = p.Unwatched
 	}
 	r.Incomplete = incomplete(s, f, over, r.Counts)
-	policy, at := s.Policy(prev)
-	r.Weighed = at
-	weigh.Result(&r, policy, base, cmp.Or(at, r.Finished))
+	weigh.Result(&r, s.Request().Policy, base, r.Finished)
 	if s.repeats(r.Verdict) {
 		r.Reasons = append(r.Reasons, "the scan is run once more")
 	}

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/falconer-sec/falconer/pkg/event"
-	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/scan"
 )
 
@@ -229,21 +228,6 @@ func (s State) Slimmed() State {
 	x.Fetches, x.InstallScripts, x.Log = nil, nil, ""
 	s.Exited, s.Slim = &x, true
 	return s
-}
-
-// Policy returns what the scan's findings are weighed by, and as of when if that
-// is not the scan's end: what the scan was planned with, or what the result so far
-// was weighed anew by.
-func (s State) Policy(prev *finding.Result) (p scan.Policy, weighed time.Time) {
-	p = s.Request().Policy
-	if prev == nil || prev.Weighed.IsZero() {
-		return p, time.Time{}
-	}
-	p.Suppressions = nil
-	for _, x := range prev.Suppressions {
-		p.Suppressions = append(p.Suppressions, x.Suppression)
-	}
-	return p, prev.Weighed
 }
 
 // Request returns the scan's request, from whichever event is there.

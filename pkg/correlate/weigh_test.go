@@ -2,14 +2,12 @@ package correlate
 
 import (
 	"testing"
-	"time"
 
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/scan"
 )
 
-// What a scan was planned with decides what of its findings weighs; what its
-// result was weighed anew by stays, also where alerts come late.
+// What a scan was planned with decides what of its findings weighs.
 func TestConcludeWeighs(t *testing.T) {
 	fold := func(n int) *Fold {
 		f := NewFold()
@@ -24,11 +22,6 @@ func TestConcludeWeighs(t *testing.T) {
 	r := Conclude(s, fold(1), Overflow{}, nil, nil)
 	if r.Verdict != finding.Clean || len(r.Findings) != 1 || r.Findings[0].Suppressed.Owner != "team" || r.Findings[0].Detail != "file:/home/u/.ssh/id_rsa" {
 		t.Fatalf("suppressed: %s, %+v", r.Verdict, r.Findings)
-	}
-	anew := r
-	anew.Suppressions, anew.Weighed = []finding.Suppression{}, s.Exited.At.Add(time.Hour)
-	if late := Conclude(s, fold(2), Overflow{}, &anew, nil); late.Verdict != finding.Malicious || !late.Weighed.Equal(anew.Weighed) || !Changed(anew, late) {
-		t.Errorf("weighed anew without suppressions, then amended: %s", late.Verdict)
 	}
 	known := r
 	known.Findings = append([]finding.Finding(nil), r.Findings...)

@@ -160,7 +160,4 @@ type Result struct {
 	Gone         []Gone        `json:"gone,omitempty"`         // findings of the baseline that this scan has not
 	Suppressions []Suppression `json:"suppressions,omitempty"` // what people vouched for, and what became of it
 	Notes        []string      `json:"notes,omitempty"`        // what to know of baseline and suppressions, in plain words
-	// Weighed is when baseline and suppressions were last applied anew, after the
-	// scan; zero if never.
-	Weighed time.Time `json:"weighed,omitzero"`
 }

@@ -47,6 +47,19 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// The example of the documentation is one.
+func TestDocumentation(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "baselines.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```yaml\n")
+	example, _, found := strings.Cut(rest, "```")
+	if f, err := suppress.Decode(suppress.FileName, []byte(example)); !found || err != nil || len(f.Entries) != 1 || f.Entries[0].Root != "web" {
+		t.Errorf("%+v, %v", f, err)
+	}
+}
+
 // TestErrors holds files that are refused to the words they are refused with.
 func TestErrors(t *testing.T) {
 	name := filepath.Join("testdata", "errors.txtar")

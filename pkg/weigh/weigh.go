@@ -26,38 +26,6 @@ func Result(r *finding.Result, p scan.Policy, base *finding.Result, at time.Time
 	r.Verdict, r.Reasons = finding.Judge(r.Findings, r.Incomplete)
 }
 
-// Again is Result for one that was weighed before: reasons that are not the
-// verdict's stay. It reports whether anything became different.
-func Again(r *finding.Result, p scan.Policy, base *finding.Result, at time.Time) bool {
-	_, own := finding.Judge(r.Findings, r.Incomplete)
-	var beside []string
-	for _, reason := range r.Reasons {
-		if !slices.Contains(own, reason) {
-			beside = append(beside, reason)
-		}
-	}
-	before := weight(*r)
-	r.Findings = slices.Clone(r.Findings)
-	Result(r, p, base, at)
-	r.Reasons = append(r.Reasons, beside...)
-	return !slices.Equal(before, weight(*r))
-}
-
-// weight lists what of a result weighing decides.
-func weight(r finding.Result) []string {
-	list := append([]string{string(r.Verdict), string(r.Baseline.ScanID)}, r.Notes...)
-	for _, f := range r.Findings {
-		list = append(list, fmt.Sprint(f.ID, f.Baseline, f.Previous, f.Suppressed))
-	}
-	for _, g := range r.Gone {
-		list = append(list, g.ID)
-	}
-	for _, s := range r.Suppressions {
-		list = append(list, fmt.Sprint(s))
-	}
-	return list
-}
-
 // maxBroad bounds the notes on single suppressions; each stands in the list too.
 const maxBroad = 20
 

@@ -1,7 +1,6 @@
 package weigh_test
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -60,29 +59,10 @@ func TestResult(t *testing.T) {
 			t.Errorf("%s: %s, want %s; notes (-want +got):\n%s", tt.name, tt.r.Verdict, tt.verdict, d)
 		}
 		again := tt.r
-		again.Reasons = append(again.Reasons[:len(again.Reasons):len(again.Reasons)], "beside")
-		if weigh.Again(&again, tt.policy, tt.base, now) || again.Reasons[len(again.Reasons)-1] != "beside" || len(again.Reasons) != len(tt.r.Reasons)+1 {
-			t.Errorf("%s: weighing again changes %+v", tt.name, again)
+		weigh.Result(&again, tt.policy, tt.base, now)
+		if d := cmp.Diff(tt.r, again); d != "" {
+			t.Errorf("%s: weighed again:\n%s", tt.name, d)
 		}
-	}
-}
-
-func TestAgain(t *testing.T) {
-	r := result(nil, found("1.0.0", finding.Critical))
-	r.Reasons = append(r.Reasons, "the result was too long")
-	before := r.Findings[0]
-	old := r
-	if !weigh.Again(&r, scan.Policy{Suppressions: []scan.Suppression{word("1.0.0", "2026-12-31")}}, nil, now) || r.Verdict != finding.Clean {
-		t.Errorf("%+v", r)
-	}
-	if d := cmp.Diff(before, old.Findings[0]); d != "" {
-		t.Errorf("the result before is changed too:\n%s", d)
-	}
-	if got := strings.Join(r.Reasons, "\n"); strings.Contains(got, "Shell") || !strings.HasSuffix(got, "the result was too long") {
-		t.Errorf("reasons %q", r.Reasons)
-	}
-	if !weigh.Again(&r, scan.Policy{Suppressions: []scan.Suppression{word("1.0.0", "2026-12-31")}}, nil, now.AddDate(1, 0, 0)) || r.Verdict != finding.Malicious {
-		t.Errorf("an expired suppression holds: %+v", r)
 	}
 }
 
