@@ -178,6 +178,9 @@ func (w walker) node(at string, n map[string]any, typ reflect.Type, path string)
 		w.node(at, target, typ, path)
 		return
 	}
+	if typ.Kind() == reflect.Pointer {
+		typ = typ.Elem()
+	}
 	if _, ok := n["enum"]; !ok && n["type"] != kindOf(typ) {
 		w.t.Errorf("%s: schema says %v, the type is %v", path, n["type"], typ)
 	}
@@ -259,6 +262,13 @@ func sparse(typ reflect.Type) any { return value(typ, false).Interface() }
 
 func value(typ reflect.Type, all bool) reflect.Value {
 	v := reflect.New(typ).Elem()
+	if typ.Kind() == reflect.Pointer {
+		if all {
+			v.Set(reflect.New(typ.Elem()))
+			v.Elem().Set(value(typ.Elem(), all))
+		}
+		return v
+	}
 	switch typ {
 	case reflect.TypeFor[time.Time]():
 		return reflect.ValueOf(time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC))
