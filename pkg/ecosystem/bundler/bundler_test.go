@@ -179,7 +179,7 @@ func TestInstall(t *testing.T) {
 	}
 	top := t.TempDir()
 	work, home, told := filepath.Join(top, "work"), filepath.Join(top, "home"), filepath.Join(top, "told")
-	tell := `File.open(ENV.fetch("TOLD"), "a") { |f| f.puts ["%s", Dir.pwd, *File.read("/proc/self/cmdline").split("\0")].join("\0") }` + "\n"
+	tell := `File.open(ENV.fetch("TOLD"), "a") { |f| f.puts ["%s", Dir.pwd, *File.read("/proc/self/cmdline").split("\0").map { |a| a.lines.first.to_s.chomp }].join("\0") }` + "\n"
 	say := func(who string) string { return strings.Replace(tell, "%s", who, 1) }
 	write(t, top, map[string]string{
 		"ext/acme-ext.gemspec":       "Gem::Specification.new { |s| s.name = 'acme-ext'; s.version = '1.0.0'; s.summary = s.author = 'x'; s.files = Dir['{lib,ext}/**/*']; s.extensions = ['ext/acme/extconf.rb'] }",

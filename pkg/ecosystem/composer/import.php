@@ -1,6 +1,7 @@
 /* Loads the files that each package has loaded with the autoloader, each package in a process of its own. Says through marks
    whose code runs; this process runs none of it. Arguments: the packages' names. */
-function mark($state, $index, $reason = "") { @fopen("/dev/null/import/$state/$index" . ($reason === "" ? "" : "/$reason"), "r"); }
+function mark($state, $index, $reason = "") { @opendir("/dev/null/import/$state/$index" . ($reason === "" ? "" : "/$reason")); }
+mark("own", 0);
 $vendor = getenv("COMPOSER_VENDOR_DIR");
 $files = is_file("$vendor/composer/autoload_files.php") ? (function ($f) { return require $f; })("$vendor/composer/autoload_files.php") : [];
 $loader = 'require "$argv[1]/composer/ClassLoader.php"; $l = new Composer\Autoload\ClassLoader($argv[1]);
@@ -9,7 +10,7 @@ $l->addClassMap(require "$argv[1]/composer/autoload_classmap.php"); $l->register
 foreach (array_slice($argv, 2) as $f) require $f;';
 foreach (array_slice($argv, 1) as $index => $name) {
     $own = array_values(array_filter($files, function ($f) use ($vendor, $name) { return strpos($f, "$vendor/$name/") === 0; }));
-    if (!$own) continue;
+    if (!$own) { mark("ok", $index); continue; }
     mark("run", $index);
     passthru("timeout 60 php -r " . escapeshellarg($loader) . " -- " . escapeshellarg($vendor) . " " . implode(" ", array_map("escapeshellarg", $own)) . " </dev/null", $code);
     mark("own", 0);

@@ -1,6 +1,6 @@
 /* Installs again, for each plugin with that one alone allowed, and runs the project's own scripts last. Says through marks
    whose code runs; this process runs none of it. Arguments: the plugins' names. */
-function mark($state, $index, $reason = "") { @fopen("/dev/null/import/$state/$index" . ($reason === "" ? "" : "/$reason"), "r"); }
+function mark($state, $index, $reason = "") { @opendir("/dev/null/import/$state/$index" . ($reason === "" ? "" : "/$reason")); }
 function remove($dir) { foreach (is_dir($dir) && !is_link($dir) ? array_diff(scandir($dir), [".", ".."]) : [] as $f) remove("$dir/$f"); is_dir($dir) && !is_link($dir) ? @rmdir($dir) : @unlink($dir); }
 $names = array_slice($argv, 1);
 $kept = file_get_contents("composer.json");

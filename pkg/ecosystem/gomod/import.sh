@@ -7,6 +7,7 @@ index=0
 all=$(go list -f '{{range .Imports}}{{.}}
 {{end}}' ./... | sort -u)
 mark() { true 2>/dev/null </dev/null/import/"$1"; }
+mark own/0
 for module; do
   found=$(printf '%s\n' "$all" | while read -r p; do case $p in */internal/*|*/internal) ;; "$module"|"$module"/*) echo "$p";; esac; done)
   if [ -n "$found" ]; then
@@ -21,6 +22,8 @@ for module; do
     else
       mark failed/$index/Build
     fi
+  else
+    mark ok/$index
   fi
   index=$((index + 1))
 done

@@ -1,16 +1,19 @@
 # Loads what is installed in a virtual environment, each module in a process of
-# its own, and says through marks whose code runs. This process runs none of it:
-# it starts without the environment's site-packages. Arguments: the
-# environment's folder, distributions' names.
+# its own (a fork: a new interpreter would take longer), and says through marks
+# whose code runs. This process runs none of it: it starts without the
+# environment's site-packages. Arguments: the environment's folder,
+# distributions' names.
+import importlib
+import io
 import os
 import re
-import subprocess
+import signal
 import sys
+import time
 
 MODULES = 20  # of one distribution
 SECONDS = 60  # for one module
 site = "%s/lib/python%d.%d/site-packages" % ((sys.argv[1],) + tuple(sys.version_info[:2]))
-python = sys.argv[1] + "/bin/python"
 
 
 def mark(state, index, reason=""):
@@ -57,31 +60,72 @@ def code(info):
     return list(hooks), list(modules)
 
 
-def run(source):
-    try:
-        done = subprocess.run([python, "-S", "-c", source], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        return "Timeout"
-    if done.returncode == 0 and b"Error processing line" not in done.stderr:  # a .pth's failure is no failure to Python
-        return ""
-    last = done.stderr.decode("utf-8", "replace").rstrip().rsplit("\n", 1)[-1]
-    sys.stderr.write(source.rsplit(";", 1)[-1].strip() + ": " + last + "\n")
-    word = re.match(r"[A-Za-z_][A-Za-z0-9_]*", last)
-    return word.group(0)[:64] if word else "Status-%d" % abs(done.returncode)
+def prepare():
+    sys.path.insert(1, site)
+    sys.prefix = sys.exec_prefix = sys.argv[1]
+    sys.argv = [""]
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def load_hook(hook):
+    prepare()
+    import site as python_site
+    errors, sys.stderr = sys.stderr, io.StringIO()  # a .pth's failure is no failure to Python
+    python_site.addpackage(site, hook, set())
+    said, sys.stderr = sys.stderr.getvalue(), errors
+    if "Error processing line" in said:
+        raise ImportError(said.rstrip().rsplit("\n", 1)[-1])
+
+
+def load_module(module):
+    prepare()
+    importlib.import_module(module)
+
+
+def run(load, name):
+    """Runs load(name) in a process of its own, and returns the error's name."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        code = 0
+        try:
+            load(name)
+        except BaseException as e:
+            code = 1
+            sys.stderr.write("import %s: %s: %s\n" % (name, type(e).__name__, str(e)[:200]))
+            if not isinstance(e, SystemExit):
+                code = 2
+        finally:
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return "" if status == 0 else {1 << 8: "SystemExit", 2 << 8: "ImportError"}.get(status, "Status-%d" % status)
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return "Timeout"
+
+
+mark("own", 0)
 found = installed()
 for index, name in enumerate(sys.argv[2:]):
     info = found.get(name)
     if info is None:
-        continue  # a marker left it out
+        mark("ok", index)  # a marker left it out
+        continue
     hooks, modules = code(info)
     mark("run", index)
     reason = ""
     for hook in hooks:
-        reason = run("import site; site.addpackage(%r, %r, set())" % (site, hook)) or reason
+        reason = run(load_hook, hook) or reason
     for module in modules[:MODULES]:
-        reason = run("import sys; sys.path.insert(1, %r); import %s" % (site, module)) or reason
+        reason = run(load_module, module) or reason
     mark("own", 0)
     if reason:
         mark("failed", index, reason)
