@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -40,6 +41,9 @@ func newBundle(dir string, s sandbox.Spec, recipe ecosystem.Recipe, tools toolch
 		return b, fault.New(op, fault.Transient, err)
 	}
 	if err := home.Write(filepath.Join(b.root, homeDir), s.Canaries); err != nil {
+		return b, fault.New(op, fault.Transient, err)
+	}
+	if err := b.age(machine, time.Now()); err != nil {
 		return b, fault.New(op, fault.Transient, err)
 	}
 	cwd := guest.Dir(s.Project.Root)

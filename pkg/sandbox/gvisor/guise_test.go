@@ -46,6 +46,8 @@ var probes = map[string]struct{ command, want string }{
 	"signs of a container": {`ls -d /.dockerenv /run/.containerenv 2>/dev/null || echo none`, `^none$`},
 	"devices":              {`cat /proc/devices; find /sys | head -300`, `Block devices:`},
 	"sockets":              {`cat /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/unix; (ss -ltnp || netstat -ltn) 2>/dev/null || true`, `local_address`},
+	"times":                {`find /etc /root -maxdepth 1 -newermt "$(date -d '1 day ago' +%F)" | head -3; stat -c %y /etc/passwd /root/.bashrc | cut -c1-19 | sort -u | wc -l`, `^2$`},
+	"history":              {`tail -1 /root/.bash_history`, `^exit$`},
 	"processes":            {`for f in /proc/[0-9]*; do cat $f/comm $f/status; ls -l $f/exe $f/cwd; done 2>/dev/null`, `Name:\tsh`},
 }
 

@@ -223,10 +223,11 @@ func (p *process) overLimit() string {
 func (p *process) usedMemory() int64 {
 	if p.kernel == "" {
 		raw, err := os.ReadFile(filepath.Join(p.dir, "pid"))
-		if err != nil {
-			return 0 // not started yet
+		pid := strings.TrimSpace(string(raw))
+		if err != nil || pid == "" {
+			return 0 // not started yet, or its number not written
 		}
-		p.kernel = filepath.Join("/proc", strings.TrimSpace(string(raw)))
+		p.kernel = filepath.Join("/proc", pid)
 		p.memory = memoryFiles(p.kernel)
 	}
 	if len(p.memory) == 0 {

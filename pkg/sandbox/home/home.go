@@ -17,8 +17,11 @@ import (
 var plain = map[string]string{
 	".bashrc":     "# ~/.bashrc\nexport EDITOR=vi\nalias ll='ls -l'\n",
 	".profile":    "# ~/.profile\n[ -n \"$BASH_VERSION\" ] && . \"$HOME/.bashrc\"\n",
-	".gitconfig":  "[user]\n\tname = Build\n\temail = build@example.com\n",
+	".gitconfig":  "[user]\n\tname = Build\n\temail = build@example.com\n[init]\n\tdefaultBranch = main\n[credential]\n\thelper = store\n[safe]\n\tdirectory = *\n",
 	".aws/config": "[default]\nregion = eu-central-1\n",
+	// What was done here before: it leads a reader to the credentials.
+	".bash_history": "cd /builds\nls -la\ngit fetch origin main\nnpm ci\nnpm run build\ndocker login registry.example.com\naws s3 ls\naws s3 sync dist s3://web-assets-prod\n" +
+		"kubectl config use-context prod\nkubectl get pods -n web\nssh deploy@web-1.example.com\nvi ~/.npmrc\ngit push origin main\nexit\n",
 	".ssh/config": "Host gitlab.example.com\n  User git\n  IdentityFile ~/.ssh/id_ed25519\n",
 }
 

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"maps"
 	"sort"
 	"time"
 
@@ -81,11 +82,11 @@ func newSkipper(k *kernel.Kernel, g *guise) *skipper {
 // run never returns: the kernel's process ends with its last task.
 func (s *skipper) run() {
 	var quiet int
-	var last []wait
+	var last map[*kernel.Task]ktime.Time
 	for range time.Tick(sampleEvery) {
-		now, asleep := s.sample()
-		if !asleep || !same(now, last) {
-			quiet, last = 0, now
+		ends, asleep := s.sample()
+		if !asleep || !maps.Equal(ends, last) {
+			quiet, last = 0, ends
 			continue
 		}
 		if quiet++; quiet == quietSamples {
@@ -95,61 +96,49 @@ func (s *skipper) run() {
 	}
 }
 
-func same(a, b []wait) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// sample lists the waits of all tasks but the pollsters, in the tasks' order;
-// false if one of them does something.
-func (s *skipper) sample() ([]wait, bool) {
+// sample tells when the waits of all tasks but the pollsters end; false if one
+// of them does something.
+func (s *skipper) sample() (map[*kernel.Task]ktime.Time, bool) {
 	if s.g.traffic.busy() {
 		return nil, false
 	}
 	s.tasks = s.k.TaskSet().Root.TasksAppend(s.tasks[:0])
 	defer clear(s.tasks)
-	s.order()
+	for _, t := range s.tasks { // what a busy sandbox costs
+		if !waits(t) && !s.pollster(t) {
+			return nil, false
+		}
+	}
 	now := s.k.MonotonicClock().Now()
+	ends := make(map[*kernel.Task]ktime.Time, len(s.tasks))
 	began := make(map[wait]ktime.Time, len(s.began))
-	var waits []wait
 	for _, t := range s.tasks {
 		if s.pollster(t) || t.ExitState() != kernel.TaskExitNone {
 			continue
 		}
-		switch t.TaskGoroutineState() {
-		case kernel.TaskGoroutineBlockedInterruptible, kernel.TaskGoroutineStopped:
-		default:
-			return nil, false
+		ends[t] = ktime.MaxTime
+		timer, ok := blockingTimer(t)
+		if !ok {
+			continue
 		}
-		w := wait{t: t, end: ktime.MaxTime}
-		if timer, ok := blockingTimer(t); ok {
-			if p, ok := s.blocking(t, timer); ok {
-				w = p.wait
-				if began[w] = now; s.began[w] != (ktime.Time{}) {
-					began[w] = s.began[w]
-				}
+		if p, ok := s.blocking(t, timer); ok {
+			ends[t], began[p.wait] = p.end, now
+			if first, ok := s.began[p.wait]; ok {
+				began[p.wait] = first
 			}
 		}
-		waits = append(waits, w)
 	}
 	s.began = began
-	return waits, len(waits) > 0
+	return ends, len(ends) > 0
 }
 
-// order sorts the tasks by their IDs, which maps yield in any order.
-func (s *skipper) order() {
-	id := make(map[*kernel.Task]kernel.ThreadID, len(s.tasks))
-	for _, t := range s.tasks {
-		id[t] = s.k.TaskSet().Root.IDOfTask(t)
+// waits reports whether a task does nothing until something wakes it.
+func waits(t *kernel.Task) bool {
+	switch t.TaskGoroutineState() {
+	case kernel.TaskGoroutineBlockedInterruptible, kernel.TaskGoroutineStopped:
+		return true
 	}
-	sort.Slice(s.tasks, func(i, j int) bool { return id[s.tasks[i]] < id[s.tasks[j]] })
+	return t.ExitState() >= kernel.TaskExitZombie
 }
 
 func (s *skipper) tgid(t *kernel.Task) int32 {
