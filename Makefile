@@ -53,8 +53,8 @@ lint: ## gofmt, go vet, staticcheck and the repository's own rules
 bench: build ## measure scan cost, gate throughput, latencies and sizes
 	./scripts/bench
 
-corpus: build ## scan the whole corpus and print what was found
-	$(GO) test -count=1 -timeout 60m -v -run TestCorpus ./test/corpus/...
+corpus: build ## act out every behaviour, scan real packages, and write docs/corpus.md
+	$(GO) run ./test/corpus/cmd/corpus report $(BIN) docs/corpus.md
 
 images: ## build every container image as a tarball and an OCI layout, without a registry
 	@mkdir -p dist

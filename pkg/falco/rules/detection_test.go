@@ -254,6 +254,7 @@ var detections = []struct {
 		[]*event{
 			executing(hook.child("node", `-e require('child_process').exec('id')`)),
 			executing(hook.child("node", `-e eval(Buffer.from('aWQ=','base64').toString())`)),
+			executing(hook.child("node", `-e console.log('a'+require('https').get('x')+'b')`)),
 			executing(hook.child("node", `--no-warnings -e require('https').get('https://x.example.com')`)),
 			executing(hook.child("python3", `-c import urllib.request`)),
 			executing(hook.child("perl", "-e use Socket; exec('/bin/sh')")),
@@ -425,6 +426,8 @@ func TestBenignInstallsAreNotJudged(t *testing.T) {
 		executing(npm.child("sh", `-c node -e "try{require('./postinstall')}catch(e){}"`)),
 		executing(hook.child("node", `-e try{require('./postinstall')}catch(e){}`)),
 		executing(hook.child("node", `-e console.log('Thank you for using core-js')`)),
+		executing(hook.child("node", `-e console.log('\u001b[35mDonate: https://example.com/donate')`)),
+		reading(withEnv(hook.child("npm", "/usr/bin/npm run rebuild"), "NODE_OPTIONS", "null"), "/root/.npmrc"),
 		executing(build.child("python3", "-c import sys; print(sys.executable);")),
 		executing(build.child("python3", `-c import sys; print("%s.%s.%s" % sys.version_info[:3]);`)),
 		executing(build.child("python3", "/usr/lib/node_modules/npm/node_modules/node-gyp/gyp/gyp_main.py binding.gyp -f make")),

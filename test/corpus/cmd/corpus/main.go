@@ -2,11 +2,13 @@
 // and scans it, or runs any command, with it:
 //
 //	go run ./test/corpus/cmd/corpus scan bin/falconer [CASE...]
+//	go run ./test/corpus/cmd/corpus report bin/falconer docs/corpus.md
 //	go run ./test/corpus/cmd/corpus with bin/falconer scan test/corpus/stolen-key
 //
 // scan runs "falconer scan" on each case (all, unless some are named) and
 // compares the result with the case's expect.json; it exits with 1 if one
-// differs. with exits with the command's status. Commands' npm is sent to the
+// differs. report scans the acts and real packages and writes what was found
+// to a file; it exits with 1 if something was missed. with exits with the command's status. Commands' npm is sent to the
 // registry through npm_config_registry; packages that are not the corpus's own
 // come from the registry configured until then.
 package main
@@ -40,8 +42,8 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) (int, error) {
-	if len(args) < 2 || args[0] != "scan" && args[0] != "with" {
-		return 0, errors.New("usage: corpus scan FALCONER [CASE...] | corpus with COMMAND [ARGUMENT...]")
+	if len(args) < 2 || args[0] != "scan" && args[0] != "with" && args[0] != "report" || args[0] == "report" && len(args) != 3 {
+		return 0, errors.New("usage: corpus scan FALCONER [CASE...] | corpus report FALCONER FILE | corpus with COMMAND [ARGUMENT...]")
 	}
 	cases, err := corpus.All(installed)
 	if err != nil {
@@ -54,6 +56,9 @@ func run(ctx context.Context, args []string) (int, error) {
 	defer stop()
 	if args[0] == "scan" {
 		return scanAll(ctx, address, args[1], cases, args[2:])
+	}
+	if args[0] == "report" {
+		return report(ctx, address, args[1], args[2])
 	}
 	cmd := command(ctx, address, args[1], args[2:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

@@ -45,24 +45,30 @@ func scanAll(ctx context.Context, address, falconer string, cases []corpus.Case,
 }
 
 // scanOne runs falconer on a copy of the case's project.
-func scanOne(ctx context.Context, address, falconer string, c corpus.Case) (r finding.Result, err error) {
-	dir, err := os.MkdirTemp("", "corpus-"+c.Name+"-")
+func scanOne(ctx context.Context, address, falconer string, c corpus.Case) (finding.Result, error) {
+	files, err := c.Project()
+	if err != nil {
+		return finding.Result{}, err
+	}
+	return scanFiles(ctx, address, falconer, files, c.Timeout())
+}
+
+// scanFiles runs falconer on a project of these files; a timeout of zero is the
+// default.
+func scanFiles(ctx context.Context, address, falconer string, files map[string][]byte, timeout time.Duration) (r finding.Result, err error) {
+	dir, err := os.MkdirTemp("", "corpus-scan-")
 	if err != nil {
 		return r, err
 	}
 	defer os.RemoveAll(dir)
-	files, err := c.Project()
-	if err != nil {
-		return r, err
-	}
 	for name, b := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
 			return r, err
 		}
 	}
 	args := []string{"scan", "--quiet", "--format=json"}
-	if t := c.Timeout(); t > 0 {
-		args = append(args, "--timeout="+t.String())
+	if timeout > 0 {
+		args = append(args, "--timeout="+timeout.String())
 	}
 	cmd := command(ctx, address, falconer, append(args, dir)...)
 	cmd.Stderr = os.Stderr
