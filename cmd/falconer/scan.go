@@ -29,6 +29,7 @@ type scanFlags struct {
 	output   string
 	timeout  time.Duration
 	offline  bool
+	load     bool
 	baseline string
 	keep     string
 	unsafe   bool
@@ -70,6 +71,7 @@ projects the worst counts: malicious, then inconclusive, then suspicious.`,
 	fl.DurationVar(&f.timeout, "timeout", scan.DefaultTimeout, "end the install after this long")
 	fl.BoolVar(&f.offline, "offline", false, "make no request to any registry: use what is in the caches")
 	fl.StringVar(&f.baseline, "baseline", "", "compare with `FILE`, which --format json wrote before: what is known already does not weigh, unless it is malicious")
+	fl.BoolVar(&f.load, "import", true, "after the install, load the packages that the project depends on; false leaves it out")
 	fl.StringVar(&f.keep, "keep", "", "keep the evidence in `DIR` (default ./falconer-evidence): output, alerts, events, result")
 	fl.Lookup("keep").NoOptDefVal = "falconer-evidence"
 	fl.BoolVar(&f.unsafe, "unsafe-seccomp", false, "where gVisor can't run: watch the install on this machine WITHOUT isolating it")
@@ -191,7 +193,7 @@ func planScan(ctx context.Context, p planner.Planner, path string, f scanFlags, 
 	if err != nil {
 		return planner.Plan{}, err
 	}
-	m := planner.Meta{Project: "local/" + projectName(abs), Timeout: f.timeout, Offline: f.offline, By: "cli", Cause: "cli", StripTop: true,
+	m := planner.Meta{Project: "local/" + projectName(abs), Timeout: f.timeout, Offline: f.offline, InstallOnly: !f.load, By: "cli", Cause: "cli", StripTop: true,
 		Standard: func(context.Context) (planner.Standard, error) {
 			return planner.Standard{Target: before.name, NoTarget: planner.Unvouched}, nil
 		}}

@@ -47,10 +47,12 @@ type Meta struct {
 	StripTop bool // the archive's single top-level directory is not part of the source
 	Timeout  time.Duration
 	Offline  bool
-	By       string // function that plans, for rejections
-	Cause    string // ID of the event, or digest of the upload, that asked
-	Priority scan.Priority
-	Pushed   time.Time // when the forge told of the commit; zero if nobody knows
+	// InstallOnly asks for scans that load no package after the install.
+	InstallOnly bool
+	By          string // function that plans, for rejections
+	Cause       string // ID of the event, or digest of the upload, that asked
+	Priority    scan.Priority
+	Pushed      time.Time // when the forge told of the commit; zero if nobody knows
 	// Choose says which of the projects are to be scanned; nil means all. An
 	// error ends the planning.
 	Choose func(ctx context.Context, projects []ecosystem.Project) ([]bool, error)
@@ -215,8 +217,11 @@ func request(f found, src scan.Source, m Meta, rules string) scan.Request {
 		Project: m.Project, Ref: m.Ref, Commit: m.Commit, WebURL: m.WebURL,
 		Root: f.project.Root, Manager: f.project.Manager, Lockfile: f.project.Lockfile, Digest: f.project.Digest,
 		Recipe: f.recipe, Rules: rules, Source: src,
-		TimeoutSeconds: int((m.Timeout + time.Second - 1) / time.Second), Offline: m.Offline,
+		TimeoutSeconds: int((m.Timeout + time.Second - 1) / time.Second), Offline: m.Offline, InstallOnly: m.InstallOnly,
 		Priority: m.Priority, Pushed: m.Pushed,
+	}
+	if m.InstallOnly {
+		r.Recipe += "-install-only"
 	}
 	r.ID = r.Key().ID()
 	return r

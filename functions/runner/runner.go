@@ -168,7 +168,7 @@ func (r *Runner) scan(ctx context.Context, e ce.Event, req scan.Request) (event.
 func (r *Runner) spec(req scan.Request, p ecosystem.Project, m ecosystem.Manager, proxy registry.Gate, dir string) sandbox.Spec {
 	limits := r.d.Limits
 	limits.Wall = req.Timeout()
-	s := sandbox.Spec{ScanID: req.ID, Dir: filepath.Join(dir, "source"), Project: p, Manager: m,
+	s := sandbox.Spec{ScanID: req.ID, Import: !req.InstallOnly, Dir: filepath.Join(dir, "source"), Project: p, Manager: m,
 		CacheDir: filepath.Join(dir, "cache"), Registry: proxy, Limits: limits,
 		Progress: func(line string) { r.say(req.ID, line) }}
 	s.Canaries = canary.New(canary.NewSeed())

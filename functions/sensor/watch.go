@@ -77,7 +77,7 @@ func (w *watch) judge(work context.Context, c Container) {
 	first, open := <-w.queue
 	watcher := sensor.New(sensor.Config{
 		ScanID: c.Scan, Container: w.id, Rules: s.d.Rules, Manager: job.Manager, Project: job.Project,
-		Setting: ecosystem.Setting{Work: guest.Dir(job.Project.Root)}, Alerts: s.d.Alerts, Init: isInit(job, first), Log: log,
+		Setting: ecosystem.Setting{Work: guest.Dir(job.Project.Root), Import: !job.Run.Request.InstallOnly}, Alerts: s.d.Alerts, Init: isInit(job, first), Log: log,
 	})
 	if c.Canary != nil {
 		watcher.Bait(canary.New(*c.Canary))

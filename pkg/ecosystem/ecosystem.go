@@ -49,9 +49,20 @@ type Project struct {
 	// Problems lists what makes the lockfile untrustworthy as a description of
 	// the install (it disagrees with the manifest, an entry has no integrity).
 	Problems []string
+	// Imports are what a user of the project loads: the direct production
+	// dependencies of the project and of its own packages, in the order in which
+	// they are loaded after the install.
+	Imports []Import
 	// Settings are the few settings of the project's own configuration that
 	// the install needs and that the recipe passes on.
 	Settings map[string]string
+}
+
+// Import is one dependency as the code of the project asks for it.
+type Import struct {
+	Name    string          // what it is asked for by, an alias included
+	From    string          // folder of the package that asks, relative to Root
+	Package finding.Package // zero where the lockfile does not tell
 }
 
 // Exec is a program start as the sensor saw it, made by the package manager
@@ -93,6 +104,15 @@ type Watched interface {
 	Manager
 	// Manifests returns those files' base names.
 	Manifests() []string
+}
+
+// Locator is a Manager whose Recipe's Steps make marks of the kind MarkIn.
+type Locator interface {
+	Manager
+	// Locate returns the package whose folder dir, relative to p's root, is or
+	// lies in. The version is what the folder's manifest says, "" if it was not
+	// looked up; ok is false for a folder of none.
+	Locate(p Project, dir, version string) (pkg finding.Package, ok bool)
 }
 
 // Manager is one package manager.

@@ -109,6 +109,7 @@ func (a Alert) Place() Place {
 		p.Package.Name, p.Package.Version = splitPURL(purl)
 	}
 	if p != (Place{}) {
+		p.Claimed = a.Field(FieldClaimed) == "true"
 		return p
 	}
 	name, version := a.Field("proc.env[npm_package_name]"), a.Field("proc.env[npm_package_version]")

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/node"
 	"github.com/falconer-sec/falconer/pkg/fault"
 )
 
@@ -36,7 +36,7 @@ func rewritePackument(doc []byte, name, base string) ([]byte, error) {
 	}
 	for version, raw := range versions {
 		v, d, err := parseVersion(raw)
-		if err != nil || !npm.ValidVersion(version) {
+		if err != nil || !node.ValidVersion(version) {
 			delete(versions, version)
 			continue
 		}

@@ -4,7 +4,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/node"
 	"github.com/falconer-sec/falconer/pkg/fault"
 )
 
@@ -48,7 +48,7 @@ func ParsePath(escaped string) (Request, error) {
 		segments = append([]string{scope + "/" + segments[1]}, segments[2:]...)
 	}
 	r := Request{Name: segments[0]}
-	if !npm.ValidName(r.Name) || r.Name == "-" {
+	if !node.ValidName(r.Name) || r.Name == "-" {
 		return refuse("not a package")
 	}
 	switch {
@@ -59,7 +59,7 @@ func ParsePath(escaped string) (Request, error) {
 	}
 	version, ok1 := strings.CutPrefix(segments[2], baseName(r.Name)+"-")
 	version, ok2 := strings.CutSuffix(version, ".tgz")
-	if !ok1 || !ok2 || !npm.ValidVersion(version) {
+	if !ok1 || !ok2 || !node.ValidVersion(version) {
 		return refuse("not an archive of that package")
 	}
 	r.Version = version

@@ -53,6 +53,7 @@ func Text(w io.Writer, r finding.Result, o Options) error {
 	}
 	p.list("Not seen by this installation's sensor", r.Unwatched)
 	p.scripts(r.InstallScripts)
+	p.imports(r.Sandbox.Imports)
 	p.fetches(r.Fetches)
 	p.list("Withheld from the sandbox", r.Excluded)
 	p.counts(r)

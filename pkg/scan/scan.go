@@ -83,6 +83,9 @@ type Request struct {
 	TimeoutSeconds int `json:"timeout_seconds,omitempty"`
 	// Offline forbids the registry proxy any request upstream.
 	Offline bool `json:"offline,omitempty"`
+	// InstallOnly leaves out the loading of packages after the install. Recipe
+	// says so too, since it makes another scan.
+	InstallOnly bool `json:"install_only,omitempty"`
 	// Priority orders scans that wait: the higher first.
 	Priority Priority `json:"priority,omitempty"`
 	// Pushed is when the forge told of the commit. A later one of the same

@@ -164,12 +164,14 @@ func (e *event) alert(m rules.Match) falco.Alert {
 	fields[falco.FieldScanID] = string(e.c.ScanID)
 	fields[falco.FieldDesc] = m.Rule.Desc
 	fields[falco.FieldChain] = e.p.chain()
-	fields[falco.FieldPhase] = "install"
+	fields[falco.FieldPhase] = e.p.phase()
 	if e.p.placed {
 		fields[falco.FieldPackage] = e.p.place.Package.PURL
 		fields[falco.FieldPath] = e.p.place.Package.Path
 		fields[falco.FieldScript] = e.p.place.Script
-		fields[falco.FieldPhase] = e.p.place.Phase
+		if e.p.claimed {
+			fields[falco.FieldClaimed] = true
+		}
 	}
 	return falco.Alert{Rule: m.Rule.Name, Priority: m.Rule.Priority, Tags: m.Rule.Tags, Time: e.time(),
 		Output: e.time().Format("15:04:05.000000000") + ": " + m.Rule.Priority.String() + " " + m.Output(),

@@ -254,7 +254,7 @@ func contextGetters() map[int]getter {
 		rules.FalconerPackage:     placed(func(e *event) string { return e.p.place.Package.PURL }),
 		rules.FalconerPath:        placed(func(e *event) string { return e.p.place.Package.Path }),
 		rules.FalconerScript:      placed(func(e *event) string { return e.p.place.Script }),
-		rules.FalconerPhase:       text(func(*event) string { return "install" }),
+		rules.FalconerPhase:       text(func(e *event) string { return e.p.phase() }),
 		rules.FalconerInLifecycle: truth(func(e *event) bool { return e.p.InLifecycle() }),
 		rules.FalconerDetached:    truth(func(e *event) bool { return e.p.Detached() }),
 		rules.FalconerHookOnly:    truth(func(e *event) bool { return e.p.placed && e.c.HookOnly[e.p.place.Package.Path] }),

@@ -35,6 +35,8 @@ type Process struct {
 	manager bool     // the package manager itself, not yet a script of some package
 	placed  bool
 	place   ecosystem.Place
+	claimed bool     // the place is what code in the process says, see ecosystem.Mark
+	loading *loading // a step of the recipe after the install; nil for anything else
 }
 
 // CommandLine is the program's name and its arguments, as in Falco's
@@ -42,6 +44,9 @@ type Process struct {
 func (p *Process) CommandLine() string {
 	if len(p.Argv) == 0 {
 		return ""
+	}
+	if p.loading != nil {
+		return p.stepName()
 	}
 	line := p.program
 	if line == "" {
@@ -102,10 +107,18 @@ type table struct {
 	c        Config
 	byPID    map[int32]*Process
 	root     *Process // the package manager, once an init has started it
+	steps    []ecosystem.Step
+	loads    []*Process // processes that are steps
 	overflow int64
 }
 
-func newTable(c Config) *table { return &table{c: c, byPID: map[int32]*Process{}} }
+func newTable(c Config) *table {
+	t := &table{c: c, byPID: map[int32]*Process{}}
+	if c.Manager != nil && c.Setting.Import {
+		t.steps = c.Manager.Recipe(c.Project, c.Setting).Steps
+	}
+	return t
+}
 
 // apply brings the table up to date with r and returns the acting process.
 func (t *table) apply(r *record.Record) *Process {
@@ -126,6 +139,10 @@ func (t *table) apply(r *record.Record) *Process {
 	case record.KindExec:
 		if !r.HasResult || r.Result >= 0 { // else the process stays what it was
 			t.exec(p, r)
+		}
+	case "open", "openat":
+		if p.loading != nil {
+			t.mark(p, r.Path)
 		}
 	}
 	return p
@@ -171,7 +188,7 @@ func (t *table) running() []string {
 // fork is the child at its birth: its parent's image, and its parent's place.
 func (p *Process) fork(pid int32) *Process {
 	return &Process{PID: pid, Parent: p, Name: p.Name, program: p.program, Exe: p.Exe, Argv: p.Argv, Env: p.Env, Cwd: p.Cwd,
-		Upper: p.Upper, Memfd: p.Memfd, manager: p.manager, placed: p.placed, place: p.place}
+		Upper: p.Upper, Memfd: p.Memfd, manager: p.manager, placed: p.placed, place: p.place, claimed: p.claimed}
 }
 
 // exec makes p another program. What the package manager itself starts is
@@ -187,14 +204,14 @@ func (t *table) exec(p *Process, r *record.Record) {
 	if p.Name == "" {
 		p.Name = path.Base(r.Exe)
 	}
-	p.program = p.Name
+	p.program, p.loading = p.Name, nil
 	if !p.manager || p.Parent == nil {
 		return
 	}
 	if p.Parent.init && t.root == nil {
 		t.root = p // init starts the package manager, and nothing else
 	}
-	if p == t.root { // through env and its interpreter
+	if p == t.root || t.begin(p) { // through env and its interpreter; beside it
 		return
 	}
 	e := ecosystem.Exec{Path: r.Exe, Argv: r.Argv, Env: r.Env, Cwd: r.Cwd}

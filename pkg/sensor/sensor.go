@@ -23,6 +23,7 @@ import (
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/falco/rules"
+	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/sandbox"
 	"github.com/falconer-sec/falconer/pkg/scan"
 	"github.com/falconer-sec/falconer/pkg/sensor/record"
@@ -72,6 +73,9 @@ type Summary struct {
 	// the first process ended.
 	Outlived   []string
 	Incomplete []string
+	// Imports is what became of loading packages after the install, nil if
+	// nothing was to be loaded.
+	Imports *finding.Imports
 }
 
 // Sensor watches one sandbox.
@@ -217,6 +221,11 @@ func (s *Sensor) handle(ctx context.Context, r *record.Record) {
 func (s *Sensor) end(problem string) Summary {
 	sum := s.sum
 	sum.Stored, sum.Capped = s.store.stored.Load(), s.store.capped.Load()
+	imports, unfinished := s.table.imports()
+	sum.Imports = imports
+	if unfinished != "" {
+		sum.Incomplete = append(sum.Incomplete, unfinished)
+	}
 	if problem != "" {
 		sum.Incomplete = append(sum.Incomplete, problem)
 	}

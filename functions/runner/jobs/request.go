@@ -178,7 +178,9 @@ func (r *Runner) load(ctx context.Context, e ce.Event, req scan.Request) (record
 const maxRecipe = 64 << 10
 
 func (r *Runner) record(e ce.Event, req scan.Request, p ecosystem.Project, m ecosystem.Manager) (record, error) {
-	recipe := m.Recipe(p, r.d.Config.Setting(p.Root, registryHere))
+	setting := r.d.Config.Setting(p.Root, registryHere)
+	setting.Import = !req.InstallOnly
+	recipe := m.Recipe(p, setting)
 	if err := r.d.Config.Equipped(recipe); err != nil {
 		return record{}, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/falconer-sec/falconer/pkg/ecosystem/gomod"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/npm"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/pip"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/pnpm"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/pylock"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/unscanned"
 )
@@ -19,6 +20,7 @@ import (
 func All() []ecosystem.Manager {
 	out := []ecosystem.Manager{
 		npm.Manager{},
+		pnpm.Manager{},
 		pip.Manager{},
 		cargo.Manager{},
 		bundler.Manager{},

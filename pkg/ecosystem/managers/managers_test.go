@@ -39,7 +39,7 @@ func TestManagers(t *testing.T) {
 				}
 			}
 			if len(bare.Steps) != 0 {
-				t.Errorf("it loads packages though it was not asked to: %q", bare.Steps)
+				t.Errorf("it loads packages though it was not asked to: %+v", bare.Steps)
 			}
 			if roots, err := m.Detect(fstest.MapFS{"README.md": {Data: []byte("x")}}); err != nil || len(roots) != 0 {
 				t.Errorf("in a source without a project it detects %q, %v", roots, err)

@@ -8,17 +8,21 @@ import (
 	"strings"
 
 	"github.com/falconer-sec/falconer/pkg/fault"
-)
 
-const manifestName = "package.json"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/node"
+)
 
 // lockfileNames in npm's order of precedence.
 var lockfileNames = [...]string{"npm-shrinkwrap.json", "package-lock.json"}
 
+// otherLockfiles are those of the other managers of Node.js.
+var otherLockfiles = node.Lockfiles["pnpm"]
+
 // Detect returns the folders that hold a package.json and a lockfile and are
 // not workspace members of another root, sorted. If there is none, it returns
 // the topmost folders whose package.json has dependencies but no lockfile, so
-// that Load can say what is missing.
+// that Load can say what is missing; not those that another manager's lockfile
+// is in or above.
 //
 // A tree that exceeds MaxWalk entries is fault.TooLarge: a root could hide
 // behind the limit. Folders named node_modules and those of version control
@@ -28,8 +32,11 @@ func (Manager) Detect(fsys fs.FS) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var locked, loose []string
+	var locked, loose, others []string
 	for dir, has := range found {
+		if has.other {
+			others = append(others, dir)
+		}
 		switch {
 		case has.manifest && has.lockfile:
 			locked = append(locked, dir)
@@ -42,10 +49,13 @@ func (Manager) Detect(fsys fs.FS) ([]string, error) {
 		return withoutMembers(fsys, locked)
 	}
 	slices.Sort(loose)
+	loose = slices.DeleteFunc(loose, func(dir string) bool { // another manager's project, or a part of it
+		return slices.ContainsFunc(others, func(top string) bool { _, ok := below(top, dir); return ok || top == dir })
+	})
 	return needy(fsys, loose)
 }
 
-type files struct{ manifest, lockfile bool }
+type files struct{ manifest, lockfile, other bool }
 
 func walk(fsys fs.FS) (map[string]files, error) {
 	found := map[string]files{}
@@ -76,10 +86,12 @@ func walk(fsys fs.FS) (map[string]files, error) {
 		dir := path.Dir(name)
 		has := found[dir]
 		switch base := path.Base(name); {
-		case base == manifestName:
+		case base == node.ManifestName:
 			has.manifest = true
 		case slices.Contains(lockfileNames[:], base):
 			has.lockfile = true
+		case slices.Contains(otherLockfiles, base):
+			has.other = true
 		default:
 			return nil
 		}
@@ -96,17 +108,17 @@ func walk(fsys fs.FS) (map[string]files, error) {
 func withoutMembers(fsys fs.FS, roots []string) ([]string, error) {
 	claims := map[string][]string{}
 	for _, root := range roots {
-		m, _, err := readObject(fsys, path.Join(root, manifestName), MaxManifest)
+		m, _, err := node.ReadObject(fsys, path.Join(root, node.ManifestName), MaxManifest)
 		if err != nil {
 			continue // Load reports it, with the file's name
 		}
-		claims[root] = workspaces(m)
+		claims[root] = node.Workspaces(m)
 	}
 	var out []string
 	for _, dir := range roots {
 		if !slices.ContainsFunc(roots, func(root string) bool {
 			rel, ok := below(root, dir)
-			return ok && matchWorkspace(claims[root], rel)
+			return ok && node.MatchWorkspace(claims[root], rel)
 		}) {
 			out = append(out, dir)
 		}
@@ -121,8 +133,8 @@ func needy(fsys fs.FS, dirs []string) ([]string, error) {
 		if slices.ContainsFunc(out, func(top string) bool { _, ok := below(top, dir); return ok }) {
 			continue
 		}
-		m, _, err := readObject(fsys, path.Join(dir, manifestName), MaxManifest)
-		if err != nil || hasDependencies(m) {
+		m, _, err := node.ReadObject(fsys, path.Join(dir, node.ManifestName), MaxManifest)
+		if err != nil || node.HasDependencies(m) {
 			out = append(out, dir) // an unreadable manifest is Load's to report
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/node"
 	"github.com/falconer-sec/falconer/pkg/fault"
 )
 
@@ -170,8 +171,8 @@ func TestPURL(t *testing.T) {
 		"left-pad":    "pkg:npm/left-pad@1.0.0",
 		"@scope/name": "pkg:npm/%40scope/name@1.0.0",
 	} {
-		if got := PURL(name, "1.0.0"); got != want {
-			t.Errorf("PURL(%q) = %q, want %q", name, got, want)
+		if got := node.PURL(name, "1.0.0"); got != want {
+			t.Errorf("node.PURL(%q) = %q, want %q", name, got, want)
 		}
 	}
 }
@@ -193,8 +194,8 @@ func TestMatchWorkspace(t *testing.T) {
 		{[]string{"[a-"}, "a", false},
 		{[]string{strings.Repeat("**/", 80) + "x"}, strings.Repeat("a/", 500) + "y", false},
 	} {
-		if got := matchWorkspace(tt.patterns, tt.dir); got != tt.want {
-			t.Errorf("matchWorkspace(%.40q, %.40q) = %v, want %v", tt.patterns, tt.dir, got, tt.want)
+		if got := node.MatchWorkspace(tt.patterns, tt.dir); got != tt.want {
+			t.Errorf("MatchWorkspace(%.40q, %.40q) = %v, want %v", tt.patterns, tt.dir, got, tt.want)
 		}
 	}
 }
@@ -216,7 +217,7 @@ func FuzzLoad(f *testing.F) {
 			if !filepath.IsLocal(pkg.Path) {
 				t.Errorf("path %q leaves the project", pkg.Path)
 			}
-			if !pkg.Link && !ValidName(pkg.Name) {
+			if !pkg.Link && !node.ValidName(pkg.Name) {
 				t.Errorf("name %q", pkg.Name)
 			}
 		}

@@ -10,9 +10,12 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/node"
 	"github.com/falconer-sec/falconer/pkg/fault"
+	"github.com/falconer-sec/falconer/pkg/finding"
 )
 
 // Load reads the project at root: its manifest and its lockfile of version 2
@@ -30,7 +33,7 @@ func load(fsys fs.FS, root string) (ecosystem.Project, error) {
 	if !fs.ValidPath(root) {
 		return ecosystem.Project{}, fault.Errorf(fault.Invalid, "npm: %.200q is not a folder of the source", root)
 	}
-	manifest, _, err := readObject(fsys, path.Join(root, manifestName), MaxManifest)
+	manifest, _, err := node.ReadObject(fsys, path.Join(root, node.ManifestName), MaxManifest)
 	if err != nil {
 		return ecosystem.Project{}, fmt.Errorf("npm: %w", err)
 	}
@@ -50,25 +53,44 @@ func load(fsys fs.FS, root string) (ecosystem.Project, error) {
 		Packages: r.packages,
 		Problems: r.listProblems(),
 		Settings: kept,
+		Imports:  r.imports(),
 	}, nil
 }
 
-func readLockfile(fsys fs.FS, root string) (name string, lock object, raw []byte, err error) {
+func readLockfile(fsys fs.FS, root string) (name string, lock node.Object, raw []byte, err error) {
 	for _, name := range lockfileNames {
-		lock, raw, err := readObject(fsys, path.Join(root, name), MaxLockfile)
+		lock, raw, err := node.ReadObject(fsys, path.Join(root, name), MaxLockfile)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		return name, lock, raw, err
 	}
 	hint := "run `npm install --package-lock-only` there and commit the result"
-	for _, other := range []string{"yarn.lock", "pnpm-lock.yaml", "bun.lock"} {
-		if _, err := fs.Stat(fsys, path.Join(root, other)); err == nil {
-			hint = other + " belongs to another package manager, which is not supported; for a scan with npm, " + hint
+	return "", nil, nil, fault.Errorf(fault.Invalid, "%s has no package-lock.json: without one, what gets installed is not pinned; %s",
+		path.Join(root, node.ManifestName), hint)
+}
+
+// imports lists what the project and its members load: what npm installed
+// closest to them.
+func (r *reader) imports() []ecosystem.Import {
+	at := map[string]ecosystem.Package{}
+	folders := []string{"."}
+	for _, p := range r.packages {
+		at[p.Path] = p
+		if p.Link && !strings.Contains("/"+p.Path, "/"+modules) {
+			folders = append(folders, p.Path)
 		}
 	}
-	return "", nil, nil, fault.Errorf(fault.Invalid, "%s has no package-lock.json: without one, what gets installed is not pinned; %s",
-		path.Join(root, manifestName), hint)
+	return node.Imports(r.fsys, r.root, folders, func(from, name, _ string) (finding.Package, bool) {
+		for dir := from; ; dir = path.Dir(dir) {
+			if p, ok := at[path.Join(dir, modules, name)]; ok {
+				return p.Package, !p.Link
+			}
+			if dir == "." || dir == "/" {
+				return finding.Package{}, false // a member, or an optional one that the lockfile leaves out
+			}
+		}
+	})
 }
 
 // reader turns a lockfile into packages and problems.
@@ -96,23 +118,23 @@ func (r *reader) listProblems() []string {
 	return append(r.problems, fmt.Sprintf("and %d more problems like these", r.unlisted))
 }
 
-func (r *reader) read(lock, manifest object) error {
+func (r *reader) read(lock, manifest node.Object) error {
 	if err := checkVersion(lock["lockfileVersion"]); err != nil {
 		return err
 	}
-	entries, err := parseObject(lock["packages"])
+	entries, err := node.ParseObject(lock["packages"])
 	if err != nil {
 		return fault.Errorf(fault.Invalid, `"packages": %w`, err)
 	}
 	if len(entries) > MaxPackages {
 		return fault.Errorf(fault.TooLarge, "%d entries, more than %d", len(entries), MaxPackages)
 	}
-	if _, ok := entries[""]; !ok && hasDependencies(manifest) {
+	if _, ok := entries[""]; !ok && node.HasDependencies(manifest) {
 		r.problem("the lockfile has no entry for the project itself")
 	}
 	links := linkTargets(entries)
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
-		entry, err := parseObject(entries[key])
+		entry, err := node.ParseObject(entries[key])
 		if err != nil {
 			return fault.Errorf(fault.Invalid, "entry %.200q: %w", key, err)
 		}
@@ -144,14 +166,14 @@ func checkVersion(raw []byte) error {
 
 // linkTargets maps the folders that link entries point to to the entry that
 // links them.
-func linkTargets(entries object) map[string]string {
+func linkTargets(entries node.Object) map[string]string {
 	out := map[string]string{}
 	for key := range entries {
-		e, err := parseObject(entries[key])
-		if err != nil || !e.truthy("link") {
+		e, err := node.ParseObject(entries[key])
+		if err != nil || !e.Truthy("link") {
 			continue
 		}
-		if to, err := e.str("resolved"); err == nil && to != "" {
+		if to, err := e.Str("resolved"); err == nil && to != "" {
 			out[to] = key
 		}
 	}

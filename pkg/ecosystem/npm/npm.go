@@ -12,6 +12,8 @@ package npm
 
 import (
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/node"
+	"github.com/falconer-sec/falconer/pkg/finding"
 )
 
 // Name is the manager's name and its purl type.
@@ -30,12 +32,20 @@ const (
 // Manager is npm. Its zero value is ready to use and safe for concurrent use.
 type Manager struct{}
 
-var _ ecosystem.Watched = Manager{}
+var (
+	_ ecosystem.Watched = Manager{}
+	_ ecosystem.Locator = Manager{}
+)
+
+// Locate implements ecosystem.Locator.
+func (Manager) Locate(p ecosystem.Project, dir, version string) (finding.Package, bool) {
+	return node.Locate(p, dir, version)
+}
 
 // Name returns "npm".
 func (Manager) Name() string { return Name }
 
 // Manifests implements ecosystem.Watched.
 func (Manager) Manifests() []string {
-	return append([]string{manifestName, configName}, lockfileNames[:]...)
+	return append([]string{node.ManifestName, configName}, lockfileNames[:]...)
 }

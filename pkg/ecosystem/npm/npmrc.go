@@ -4,6 +4,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/falconer-sec/falconer/pkg/ecosystem/node"
 )
 
 const (
@@ -23,7 +25,7 @@ var commandSettings = [...]string{"script-shell", "shell", "git", "node-gyp"}
 // real install do what the scan can't show. A file written to evade this
 // reading evades the note only.
 func (r *reader) config() map[string]string {
-	b, err := readFile(r.fsys, path.Join(r.root, configName), maxConfig)
+	b, err := node.ReadFile(r.fsys, path.Join(r.root, configName), maxConfig)
 	if err != nil {
 		return nil // most projects have none
 	}

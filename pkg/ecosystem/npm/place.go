@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/node"
 	"github.com/falconer-sec/falconer/pkg/finding"
 )
 
@@ -32,7 +33,7 @@ func (Manager) Place(p ecosystem.Project, s ecosystem.Setting, e ecosystem.Exec)
 	who, exact := owner(p, s.Work, e)
 	switch {
 	case event == "" && manifest == "" && exact:
-	case event == "" || len(event) > maxScript, !strings.HasPrefix(e.Argv[2], script), manifest != path.Join(e.Cwd, manifestName):
+	case event == "" || len(event) > maxScript, !strings.HasPrefix(e.Argv[2], script), manifest != path.Join(e.Cwd, node.ManifestName):
 		return ecosystem.Place{}, false
 	}
 	return ecosystem.Place{Package: who, Script: event, Phase: PhaseInstall}, true

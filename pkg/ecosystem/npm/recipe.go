@@ -3,15 +3,15 @@ package npm
 import (
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/node"
 )
 
 // RecipeVersion changes whenever the recipe does.
-const RecipeVersion = "npm-2"
+const RecipeVersion = "npm-3"
 
 // CacheDir is npm's cache folder inside the sandbox, relative to the home
 // directory. The prefetched cache (its _cacache folder) is mounted there.
@@ -60,8 +60,6 @@ var switches = [...]string{
 	"--scope=",
 }
 
-var validScope = regexp.MustCompile(`^@[A-Za-z0-9~!*'()_-][A-Za-z0-9~!*'()._-]*$`)
-
 // Recipe returns `npm ci` with every setting that matters given explicitly.
 //
 // Install scripts run one after the other (foreground_scripts), with their
@@ -71,8 +69,9 @@ func (Manager) Recipe(p ecosystem.Project, s ecosystem.Setting) ecosystem.Recipe
 	r := ecosystem.Recipe{Version: RecipeVersion, Argv: append([]string{"npm", "ci"}, switches[:]...), Withhold: []string{configName},
 		Programs: []ecosystem.Program{{Name: "npm", Hint: "install Node.js, which brings it"}, {Name: "node", Hint: "install Node.js"}},
 		Image:    Name, Registry: ecosystem.RegistryNPM, Cache: CacheDir,
-		Own: []string{path.Join(s.Work, "node_modules") + "/", path.Join(s.Home, CacheDir) + "/", "/tmp/npm-"}}
-	for _, scope := range scopes(p, s.Scopes) {
+		Own:   []string{path.Join(s.Work, "node_modules") + "/", path.Join(s.Home, CacheDir) + "/", "/tmp/npm-"},
+		Steps: node.ImportSteps(p, s, node.Loading{Scripts: true})}
+	for _, scope := range node.Scopes(p, s.Scopes) {
 		r.Argv = append(r.Argv, "--"+scope+":registry="+s.Registry)
 	}
 	for _, v := range settings {
@@ -98,22 +97,4 @@ func (Manager) Recipe(p ecosystem.Project, s ecosystem.Setting) ecosystem.Recipe
 		r.Env = append(r.Env, "NODE_OPTIONS=--require="+path.Join(s.Home, CacheDir, preparedDir, preparedScript))
 	}
 	return r
-}
-
-// scopes returns the scopes of the project's packages and the extra ones,
-// sorted, without repetition. A .npmrc can send a scope elsewhere, so each has
-// to be named.
-func scopes(p ecosystem.Project, extra []string) []string {
-	all := slices.Clone(extra)
-	for _, pkg := range p.Packages {
-		scope, _ := splitName(pkg.Name)
-		all = append(all, scope)
-		if i := strings.LastIndex(pkg.Path, modules); i >= 0 {
-			scope, _ = splitName(pkg.Path[i+len(modules):])
-			all = append(all, scope)
-		}
-	}
-	all = slices.DeleteFunc(all, func(s string) bool { return !validScope.MatchString(s) })
-	slices.Sort(all)
-	return slices.Compact(all)
 }

@@ -47,7 +47,7 @@ func newBundle(dir string, s sandbox.Spec, recipe ecosystem.Recipe, tools toolch
 		return b, fault.New(op, fault.Transient, err)
 	}
 	cwd := guest.Dir(s.Project.Root)
-	recipe.Argv = guest.UnderInit(recipe.Argv)
+	recipe.Argv = guest.UnderInit(recipe.Argv, recipe.Steps...)
 	if err := hole.equip(b); err != nil {
 		return b, fault.New(op, fault.Transient, err)
 	}

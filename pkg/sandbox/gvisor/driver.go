@@ -273,7 +273,7 @@ func (d *Driver) arguments(dir, id string, s sandbox.Spec) []string {
 // report joins how the sandbox ended with what the sensor saw.
 func (d *Driver) report(s sandbox.Spec, id string, end ending, sum sensor.Summary, out *output.Output) sandbox.Report {
 	r := sandbox.Report{
-		Sandbox:      finding.Sandbox{Kind: "gvisor", Isolation: isolationInWords, ExitCode: end.code, Reason: end.reason, Detail: end.detail, Unpacked: len(s.Prepared)},
+		Sandbox:      finding.Sandbox{Kind: "gvisor", Isolation: isolationInWords, ExitCode: end.code, Reason: end.reason, Detail: end.detail, Unpacked: len(s.Prepared), Imports: sum.Imports},
 		Container:    id,
 		Incomplete:   append(end.incomplete, sum.Incomplete...),
 		SensorEvents: sum.Events, SensorDropped: sum.Dropped,

@@ -85,7 +85,7 @@ func (c Config) install(s Spec) corev1.Container {
 	env := slices.Concat(guest.Builder.Env(s.Request.ID), canary.New(s.Canary).Env(), s.Recipe.Env)
 	return corev1.Container{
 		Name: InstallName, Image: image, ImagePullPolicy: corev1.PullIfNotPresent,
-		Command: escaped(guest.UnderInit(s.Recipe.Argv)), WorkingDir: guest.Dir(s.Request.Root), Env: variables(env),
+		Command: escaped(guest.UnderInit(s.Recipe.Argv, s.Recipe.Steps...)), WorkingDir: guest.Dir(s.Request.Root), Env: variables(env),
 		Resources: corev1.ResourceRequirements{
 			Requests: resources("250m", "512Mi", "512Mi"),
 			Limits:   corev1.ResourceList{corev1.ResourceCPU: c.Limits.CPU, corev1.ResourceMemory: c.Limits.Memory, corev1.ResourceEphemeralStorage: c.disk()},

@@ -98,7 +98,7 @@ func isolation() string {
 		name = u.Username
 	}
 	return "none: the install ran on this machine as user " + name + ", with that user's files and processes in reach; connections other than to the " +
-		"registry were refused. It was watched through its system calls, whose arguments a program can change between the look and the act " +
+		"registry were refused, and no package was loaded after it. It was watched through its system calls, whose arguments a program can change between the look and the act " +
 		"(time-of-check race), so a program that knows of it can hide"
 }
 

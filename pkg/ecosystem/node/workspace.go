@@ -1,4 +1,4 @@
-package npm
+package node
 
 import (
 	"path"
@@ -11,12 +11,12 @@ const (
 	maxPattern  = 256 // bytes
 )
 
-// workspaces returns the manifest's workspace patterns: a list, or an object
+// Workspaces returns the manifest's workspace patterns: a list, or an object
 // with a list under "packages".
-func workspaces(manifest object) []string {
-	list := manifest.strings("workspaces")
+func Workspaces(manifest Object) []string {
+	list := manifest.Strings("workspaces")
 	if list == nil {
-		list = manifest.sub("workspaces").strings("packages")
+		list = manifest.Sub("workspaces").Strings("packages")
 	}
 	if len(list) > maxPatterns {
 		list = list[:maxPatterns]
@@ -24,10 +24,10 @@ func workspaces(manifest object) []string {
 	return list
 }
 
-// matchWorkspace reports whether dir (relative to the root) is a workspace
+// MatchWorkspace reports whether dir (relative to the root) is a workspace
 // member by the given patterns: globs with *, ?, [..], ** and {a,b}; a leading
 // "!" takes back what earlier patterns matched.
-func matchWorkspace(patterns []string, dir string) bool {
+func MatchWorkspace(patterns []string, dir string) bool {
 	in := false
 	for _, p := range patterns {
 		p, negated := strings.CutPrefix(p, "!")

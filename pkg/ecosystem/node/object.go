@@ -1,4 +1,4 @@
-package npm
+package node
 
 import (
 	"bytes"
@@ -11,17 +11,17 @@ import (
 	"github.com/falconer-sec/falconer/pkg/fault"
 )
 
-// object is a JSON object whose keys are looked up exactly; of a repeated key
+// Object is a JSON object whose keys are looked up exactly; of a repeated key
 // the last value counts, as in JavaScript.
-type object map[string]json.RawMessage
+type Object map[string]json.RawMessage
 
 var errNotObject = errors.New("not a JSON object")
 
-// parseObject reads the JSON object in b. A byte order mark is skipped, as npm
+// ParseObject reads the JSON object in b. A byte order mark is skipped, as npm
 // does. Nesting is bounded by encoding/json (10,000 levels).
-func parseObject(b []byte) (object, error) {
+func ParseObject(b []byte) (Object, error) {
 	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
-	var o object
+	var o Object
 	if err := json.Unmarshal(b, &o); err != nil {
 		var wrong *json.UnmarshalTypeError
 		if errors.As(err, &wrong) {
@@ -35,9 +35,9 @@ func parseObject(b []byte) (object, error) {
 	return o, nil
 }
 
-// str returns the string under key. Absent or null is ""; any other type is an
+// Str returns the string under key. Absent or null is ""; any other type is an
 // error.
-func (o object) str(key string) (string, error) {
+func (o Object) Str(key string) (string, error) {
 	raw, ok := o[key]
 	if !ok || string(raw) == "null" {
 		return "", nil
@@ -49,8 +49,8 @@ func (o object) str(key string) (string, error) {
 	return s, nil
 }
 
-// truthy reports whether JavaScript would take the value under key for true.
-func (o object) truthy(key string) bool {
+// Truthy reports whether JavaScript would take the value under key for true.
+func (o Object) Truthy(key string) bool {
 	switch raw := bytes.TrimSpace(o[key]); string(raw) {
 	case "", "null", "false", "0", "-0", `""`:
 		return false
@@ -59,18 +59,18 @@ func (o object) truthy(key string) bool {
 	}
 }
 
-// sub returns the object under key; anything else is an empty object.
-func (o object) sub(key string) object {
-	s, err := parseObject(o[key])
+// Sub returns the object under key; anything else is an empty object.
+func (o Object) Sub(key string) Object {
+	s, err := ParseObject(o[key])
 	if err != nil {
-		return object{}
+		return Object{}
 	}
 	return s
 }
 
-// strings returns the list of strings under key, or the single string there.
+// Strings returns the list of strings under key, or the single string there.
 // Elements of other types are left out.
-func (o object) strings(key string) []string {
+func (o Object) Strings(key string) []string {
 	raw := o[key]
 	var one string
 	if json.Unmarshal(raw, &one) == nil && one != "" {
@@ -90,11 +90,11 @@ func (o object) strings(key string) []string {
 	return out
 }
 
-// stringMap returns the string values of the object under key; values of other
+// StringMap returns the string values of the object under key; values of other
 // types are kept as their JSON text, so that a comparison sees them.
-func (o object) stringMap(key string) map[string]string {
+func (o Object) StringMap(key string) map[string]string {
 	out := map[string]string{}
-	for k, raw := range o.sub(key) {
+	for k, raw := range o.Sub(key) {
 		var s string
 		if json.Unmarshal(raw, &s) != nil {
 			s = string(raw)
@@ -104,8 +104,8 @@ func (o object) stringMap(key string) map[string]string {
 	return out
 }
 
-// readFile reads at most limit bytes of a regular file.
-func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
+// ReadFile reads at most limit bytes of a regular file.
+func ReadFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	f, err := fsys.Open(name)
 	if err != nil {
 		return nil, err
@@ -128,14 +128,14 @@ func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// readObject reads a JSON object from a file. Malformed content is
+// ReadObject reads a JSON object from a file. Malformed content is
 // fault.Invalid and names the file; a missing file satisfies fs.ErrNotExist.
-func readObject(fsys fs.FS, name string, limit int64) (object, []byte, error) {
-	b, err := readFile(fsys, name, limit)
+func ReadObject(fsys fs.FS, name string, limit int64) (Object, []byte, error) {
+	b, err := ReadFile(fsys, name, limit)
 	if err != nil {
 		return nil, nil, err
 	}
-	o, err := parseObject(b)
+	o, err := ParseObject(b)
 	if err != nil {
 		return nil, nil, fault.Errorf(fault.Invalid, "%s: %w", name, err)
 	}
