@@ -172,7 +172,7 @@ func TestInstall(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-		cmd.Dir, cmd.Env = work, append(slices.Clone(r.Env), "PATH="+os.Getenv("PATH"), "TOLD="+told)
+		cmd.Dir, cmd.Env = work, append(slices.Clone(r.Env), "PATH="+os.Getenv("PATH"), "TOLD="+told, "TMPDIR="+top)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%.60q: %v\n%s", argv, err, out)
