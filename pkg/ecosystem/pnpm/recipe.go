@@ -21,15 +21,15 @@ const StoreDir = ".local/share/pnpm/store"
 var settings = [...]string{
 	// Install everything, here, now, and run what it wants to run.
 	"dangerously-allow-all-builds=true", "ignore-scripts=false", "strict-dep-builds=false", "ignore-dep-scripts=false",
-	"side-effects-cache=false", "modules-cache-max-age=0", "optimistic-repeat-install=false", "verify-deps-before-run=false",
+	"side-effects-cache=false", "optimistic-repeat-install=false", "verify-deps-before-run=false",
 	"dry-run=false", "lockfile=true", "lockfile-only=false", "recursive-install=true", "enable-modules-dir=true",
-	"production=true", "dev=true", "optional=true", "package-import-method=auto", "symlink=true", "engine-strict=false",
-	"modules-dir=node_modules", "virtual-store-dir=node_modules/.pnpm", "enable-global-virtual-store=false", "child-concurrency=1",
+	"optional=true", "package-import-method=auto", "symlink=true", "engine-strict=false",
+	"modules-dir=node_modules", "virtual-store-dir=node_modules/.pnpm", "enable-global-virtual-store=false",
 	// As this pnpm, with this Node.js and the system's own shell.
 	"manage-package-manager-versions=false", "package-manager-strict=false", "package-manager-strict-version=false", "pm-on-fail=ignore",
-	"ignore-pnpmfile=true", "script-shell=sh", "shell-emulator=false", "unsafe-perm=true", "use-node-version=", "runtime=false",
+	"ignore-pnpmfile=true", "script-shell=sh", "shell-emulator=false", "unsafe-perm=true", "runtime=false",
 	// Through our registry only.
-	"offline=false", "prefer-offline=true", "strict-ssl=true", "fetch-retries=1", "network-concurrency=15", "minimum-release-age=0", "trust-policy=off",
+	"offline=false", "prefer-offline=true", "strict-ssl=true", "trust-policy=off",
 	// Quietly, but with what scripts print.
 	"reporter=append-only", "color=never", "update-notifier=false",
 }
@@ -39,7 +39,7 @@ var settings = [...]string{
 // (dangerouslyAllowAllBuilds), since they are what is watched.
 func (Manager) Recipe(p ecosystem.Project, s ecosystem.Setting) ecosystem.Recipe {
 	r := ecosystem.Recipe{
-		Version: RecipeVersion, Argv: []string{Name, "install", "--frozen-lockfile"}, Withhold: []string{configName, hooksName},
+		Version: RecipeVersion, Argv: []string{Name, "install", "--frozen-lockfile", "--child-concurrency=1"}, Withhold: []string{configName, hooksName},
 		Programs: []ecosystem.Program{{Name: Name, Hint: "run `npm install -g pnpm@10`"}, {Name: node.Program, Hint: node.ProgramHint}},
 		Image:    Name, Registry: ecosystem.RegistryNPM,
 		Own:   []string{path.Join(s.Work, "node_modules") + "/", path.Join(s.Home, StoreDir) + "/", path.Join(s.Home, ".cache/pnpm") + "/"},
