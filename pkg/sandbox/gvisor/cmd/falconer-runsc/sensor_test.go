@@ -182,6 +182,7 @@ func TestPodIsWatched(t *testing.T) {
 		"Credential file read | openat | /root/.git-credentials",
 		"Credential file read | openat | /root/.ssh/id_rsa",
 		"Credential file read | openat2 | /root/.netrc",
+		"Credential file removed | unlinkat | /root/.aws/credentials",
 		"Interpreter one-liner | execve | /usr/bin/perl",
 		"Memory file created | memfd_create | memfd:m",
 		"Name looked up by a lifecycle script | sendto | 203.0.113.7:53",
