@@ -107,9 +107,11 @@ func TestCargo(t *testing.T) {
 func TestNotPassedOver(t *testing.T) {
 	a := newAccount(t)
 	dir, requirements := a.wheels(map[string]string{"acme-tool-1.0/acme_tool.py": ""})
-	source := a.write("project", files{"requirements.txt": requirements, "server/pom.xml": "<project/>"})
+	source := a.write("project", files{"requirements.txt": requirements, "server/pom.xml": "<project/>",
+		"web/package.json": `{"dependencies":{"acme":"1"}}`, "web/yarn.lock": "# yarn lockfile v1\n"})
 	o := a.falconer("scan", "--format=json", "--packages", "pypi="+dir, source)
-	if r := one(t, o); o.code != 3 || r.Verdict != finding.Clean || !strings.Contains(o.errout, "server/pom.xml is found and not scanned") {
+	if r := one(t, o); o.code != 3 || r.Verdict != finding.Clean || !strings.Contains(o.errout, "server/pom.xml is found and not scanned") ||
+		!strings.Contains(o.errout, "web/yarn.lock is found and not scanned") || strings.Contains(o.errout, "web/package.json") {
 		t.Errorf("exit code %d, %s\n%s", o.code, r.Verdict, o.errout)
 	}
 	if o := a.falconer("scan", "--format=json", source); o.code == 0 || !strings.Contains(o.errout, "--packages pypi=DIR") {

@@ -16,7 +16,7 @@ import (
 var lockfileNames = [...]string{"npm-shrinkwrap.json", "package-lock.json"}
 
 // otherLockfiles are those of the other managers of Node.js.
-var otherLockfiles = node.Lockfiles["pnpm"]
+var otherLockfiles = slices.Concat(node.Lockfiles["pnpm"], node.Lockfiles["yarn"], node.Lockfiles["bun"])
 
 // Detect returns the folders that hold a package.json and a lockfile and are
 // not workspace members of another root, sorted. If there is none, it returns

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/node"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/tree"
 	"github.com/falconer-sec/falconer/pkg/fault"
 )
@@ -17,6 +18,7 @@ import (
 type Manager struct {
 	name, program string
 	files         []string // manifests or lockfiles by which a project is known
+	with          []string // files of which one has to be beside them
 	without       []string // files beside them that make it another manager's
 	topmost       bool     // folders below another one are its parts
 	reason        string
@@ -26,6 +28,10 @@ var _ ecosystem.Watched = Manager{}
 
 const runsInside = "its plugins run inside the tool itself, where what they do can't be told from what it does"
 
+// Another manager's lockfile beside it is no excuse: it may pin other packages
+// than those that this manager installs.
+const otherPins = "its lockfile is not read; falconer scans the projects of npm and of pnpm (npm install --package-lock-only, or pnpm import, writes their lockfile)"
+
 // Managers returns them.
 func Managers() []Manager {
 	return []Manager{
@@ -33,6 +39,8 @@ func Managers() []Manager {
 		{name: "gradle", program: "gradle", files: []string{"settings.gradle", "settings.gradle.kts", "build.gradle", "build.gradle.kts"}, topmost: true, reason: runsInside},
 		{name: "pipenv", program: "pipenv", files: []string{"Pipfile.lock"}, without: []string{"poetry.lock", "uv.lock"},
 			reason: "its lockfile is not read; commit a requirements file beside it (pipenv requirements --hash)"},
+		{name: "yarn", program: "yarn", files: node.Lockfiles["yarn"], with: []string{node.ManifestName}, reason: otherPins},
+		{name: "bun", program: "bun", files: node.Lockfiles["bun"], with: []string{node.ManifestName}, reason: otherPins},
 	}
 }
 
@@ -40,18 +48,20 @@ func Managers() []Manager {
 func (m Manager) Name() string { return m.name }
 
 // Manifests implements ecosystem.Watched.
-func (m Manager) Manifests() []string { return m.files }
+func (m Manager) Manifests() []string { return slices.Concat(m.files, m.with) }
 
 // Detect returns the folders that have one of the manager's files.
 func (m Manager) Detect(fsys fs.FS) ([]string, error) {
-	found, err := tree.Find(fsys, tree.Named(slices.Concat(m.files, m.without)...))
+	found, err := tree.Find(fsys, tree.Named(slices.Concat(m.files, m.with, m.without)...))
 	if err != nil {
 		return nil, err
 	}
 	var out []string
 	for dir, names := range found {
-		own := slices.ContainsFunc(names, func(n string) bool { return slices.Contains(m.files, n) })
-		if own && !slices.ContainsFunc(names, func(n string) bool { return slices.Contains(m.without, n) }) {
+		has := func(of []string) bool {
+			return slices.ContainsFunc(names, func(n string) bool { return slices.Contains(of, n) })
+		}
+		if has(m.files) && (len(m.with) == 0 || has(m.with)) && !has(m.without) {
 			out = append(out, dir)
 		}
 	}
