@@ -80,11 +80,22 @@ var detections = []struct {
 			reading(exe(hook.child("node", "/usr/bin/npm config list"), "/tmp/node", true), "/root/.npmrc"),
 			reading(withEnv(hook.child("node", "/usr/bin/npm ls"), "NODE_OPTIONS", "-r ./evil.js"), "/root/.npmrc"),
 			reading(hook.child("node", "/tmp/npm-cli.js ls"), "/root/.npmrc"),
+			// Below the other managers, as their programs or their interpreters are called.
+			reading(launcher.child("pip", "install -r requirements.txt").child("x", ""), "/root/.ssh/id_rsa"),
+			reading(launcher.child("python3.12", "-m pip install x").child("x", ""), "/root/.ssh/id_rsa"),
+			reading(launcher.child("bundle", "install").child("x", ""), "/root/.ssh/id_rsa"),
+			reading(launcher.child("ruby3.3", "extconf.rb").child("x", ""), "/root/.ssh/id_rsa"),
+			reading(launcher.child("php8.3", "/usr/bin/composer install").child("x", ""), "/root/.ssh/id_rsa"),
+			reading(launcher.child("cargo", "check").child("build-script-build", ""), "/root/.ssh/id_rsa"),
+			reading(launcher.child("go", "build ./...").child("x", ""), "/root/.ssh/id_rsa"),
+			reading(launcher.child("bun", "install").child("x", ""), "/root/.ssh/id_rsa"),
 			// Detached: its ancestors are gone, npm's variable is not.
 			reading(withEnv(launcher.child("node", "x.js"), "npm_lifecycle_event", "postinstall"), "/root/.ssh/id_rsa"),
 		},
 		[]*event{
 			reading(npm, "/root/.npmrc"),
+			reading(launcher.child("cargo", "check"), "/root/.ssh/id_rsa"), // nobody's package
+			reading(launcher.child("gopher", "").child("x", ""), "/root/.ssh/id_rsa"),
 			reading(hook.child("node", "/usr/bin/npm run build"), "/root/.npmrc"),
 			reading(hook.child("node", "/usr/lib/node_modules/npm/bin/npm-cli.js rebuild"), "/root/.npmrc"),
 			reading(script, "/root/.ssh/known_hosts"),
