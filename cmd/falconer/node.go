@@ -214,9 +214,9 @@ func (n *node) subscribe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	letters := function.Handler(n.letters)
-	if c.letters != nil {
-		letters = c.letters(letters)
+	letters := n.letters.Rejecting(n.emit, time.Now)
+	if c.letters != nil { // it hears of every letter itself
+		letters = c.letters(n.letters)
 	}
 	same, err := answers.Open(ctx, n.nc)
 	if err != nil {

@@ -141,7 +141,7 @@ func (c *Correlator) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) 
 	if err != nil {
 		return nil, err
 	}
-	in.Traceparent = event.Extension(e, event.ExtTraceparent)
+	in.At, in.Traceparent = e.Time(), event.Extension(e, event.ExtTraceparent)
 	switch {
 	case id != "":
 		return nil, c.scan(ctx, id, in)

@@ -259,7 +259,7 @@ func TestRejectedScan(t *testing.T) {
 	r, id := newRig(t, alerts.Config{}), scanID(1)
 	r.must(r.handle(event.ScanStarted, started(id, 1)))
 	r.must(r.handle(event.FalcoAlert, r.put(alert(id, 1, finding.Warning))))
-	r.must(r.handle(event.ScanRejected, event.Rejected{ScanID: id, Reason: "no such package manager"}))
+	r.must(r.handleAt(origin.Add(time.Hour), event.ScanRejected, event.Rejected{ScanID: id, Reason: "no such package manager"}))
 	late := r.put(alert(id, 2, finding.Warning))
 	for range 2 {
 		r.must(r.handle(event.FalcoAlert, late))
@@ -272,6 +272,28 @@ func TestRejectedScan(t *testing.T) {
 		t.Errorf("metrics %v", m)
 	}
 	r.must(r.handle(event.ScanRejected, event.Rejected{Reason: "a push without a project"}))
+}
+
+// TestRejectedAndReplayed rejects a scan whose request became a dead letter, and
+// starts it after all: its verdict counts, also where that is that it was lost.
+func TestRejectedAndReplayed(t *testing.T) {
+	for _, ends := range []bool{true, false} {
+		r, id := newRig(t, alerts.Config{}), scanID(1)
+		s := started(id, 1)
+		r.must(r.handleAt(s.At.Add(-time.Minute), event.ScanRejected, event.Rejected{ScanID: id, Reason: "the registry is away"}))
+		r.must(r.handle(event.ScanStarted, s))
+		if ends {
+			r.must(r.handle(event.SandboxExited, exited(id, 1, 0)))
+		} else {
+			r.must(r.c.Sweep(t.Context(), origin.Add(100*time.Hour)))
+		}
+		if n := len(r.events(event.ScanFinished)); n != 1 {
+			t.Errorf("ends %t: %d results", ends, n)
+		}
+		if m := r.metrics(); (m["scans_lost"] == 0) != ends {
+			t.Errorf("ends %t: metrics %v", ends, m)
+		}
+	}
 }
 
 // TestEmitterFails lets each emission fail once at every point: the result

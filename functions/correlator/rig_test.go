@@ -131,11 +131,17 @@ func (r *rig) events(typ string) (list []ce.Event) {
 
 func (r *rig) handle(typ string, data any) error {
 	r.t.Helper()
+	return r.handleAt(origin, typ, data)
+}
+
+// handleAt handles an event of a time.
+func (r *rig) handleAt(at time.Time, typ string, data any) error {
+	r.t.Helper()
 	b, err := json.Marshal(data)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	e, err := event.New(typ, "/test", "s", event.ID(typ, string(b)), origin, data)
+	e, err := event.New(typ, "/test", "s", event.ID(typ, string(b)), at, data)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -99,7 +99,8 @@ func (s Statuses) newest(ctx context.Context, id scan.ID) (finding.Result, error
 	return r, err
 }
 
-// reject tells of a source that could not be scanned. Where there is nothing to
+// reject tells of a source that could not be scanned; a result that there is
+// counts more, as it may be told late, after a replay that succeeded. Where there is nothing to
 // scan there is nothing to tell either.
 func (s Statuses) reject(ctx context.Context, r event.Rejected) error {
 	if r.Nothing {
@@ -107,7 +108,10 @@ func (s Statuses) reject(ctx context.Context, r event.Rejected) error {
 	}
 	st := s.status(r.Project, r.Commit, r.Ref, r.Manager, r.Root, r.ScanID)
 	st.State, st.Description = gitlab.Failed, "not scanned: "+line(r.Reason)
-	return s.set(ctx, st)
+	if _, err := scan.ParseID(string(r.ScanID)); err != nil { // it never became a scan
+		return s.set(ctx, st)
+	}
+	return s.settle(ctx, st, r.ScanID, 0)
 }
 
 // status makes a status without a state.

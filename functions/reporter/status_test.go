@@ -156,6 +156,38 @@ func TestStatusesOvertaken(t *testing.T) {
 	}
 }
 
+// A rejection that is told late, after the scan was replayed and has its result.
+func TestALateRejectionChangesNoVerdict(t *testing.T) {
+	_, p, c, commit := forge(t)
+	req, known := request(commit, "."), &stored{}
+	f := reporter.New(eventtest.Log(t), reporter.NewStatuses(c, known, ""))
+	rejected := event.Refused(req, "runner", "1", "could not be started: the registry is away")
+	check := func(state, text string) {
+		t.Helper()
+		if got := p.Statuses(commit); len(got) == 0 || got[len(got)-1].State != state || !strings.HasPrefix(got[len(got)-1].Description, text) {
+			t.Errorf("statuses %+v, want %s %q", got, state, text)
+		}
+	}
+	if err := tell(t, f, event.ScanRejected, "1", rejected); err != nil {
+		t.Fatal(err)
+	}
+	check("failed", "not scanned: could not be started")
+	if err := tell(t, f, event.ScanStarted, "2", event.Started{Request: req}); err != nil {
+		t.Fatal(err)
+	}
+	check("failed", "not scanned") // as a late "running" would find it, until there is a verdict
+	result := verdict(req, 1, nil)
+	known.Store(req.ID, result)
+	if err := tell(t, f, event.ScanFinished, "3", result); err != nil {
+		t.Fatal(err)
+	}
+	check("success", "clean")
+	if err := tell(t, f, event.ScanRejected, "1", rejected); err != nil {
+		t.Fatal(err)
+	}
+	check("success", "clean")
+}
+
 func TestStatusOfEachVerdict(t *testing.T) {
 	for name, tt := range map[string]struct {
 		result      func(scan.Request) any

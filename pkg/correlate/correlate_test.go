@@ -390,3 +390,56 @@ func BenchmarkFold(b *testing.B) {
 		n++
 	}
 }
+
+// TestRejectionsInEveryOrder has a scan rejected, replayed and rejected once more,
+// or ended, and its events heard in every order, each twice.
+func TestRejectionsInEveryOrder(t *testing.T) {
+	start, exit := started(1), exited(1, 0)
+	reject := func(after time.Duration, why string) Input {
+		return Input{Rejected: &event.Rejected{Reason: why}, At: start.At.Add(after)}
+	}
+	first, second := reject(-time.Minute, "first"), reject(time.Minute, "second")
+	for name, tt := range map[string]struct {
+		heard    []Input
+		rejected string
+		ended    bool
+	}{
+		"rejected":           {[]Input{first}, "first", false},
+		"twice":              {[]Input{first, second}, "second", false},
+		"replayed":           {[]Input{first, {Started: start}}, "", false},
+		"replayed and ended": {[]Input{first, {Started: start}, {Exited: exit}}, "", true},
+		"replayed in vain":   {[]Input{first, {Started: start}, second}, "second", false},
+		"while it runs":      {[]Input{{Started: start}, second}, "second", false},
+		"at once":            {[]Input{{Started: start}, reject(0, "at once")}, "at once", false},
+		"ended after all":    {[]Input{{Started: start}, second, {Exited: exit}}, "second", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			permuted(tt.heard, func(order []Input) {
+				s := State{ScanID: id}
+				for range 2 {
+					for _, in := range order {
+						s, _ = s.Apply(in, at)
+					}
+				}
+				if s.Rejected != tt.rejected || s.Ended() != tt.ended {
+					t.Errorf("%+v: rejected %q, ended %t", order, s.Rejected, s.Ended())
+				}
+				if due := !s.Due(DefaultGrace).IsZero(); due != (tt.rejected == "" || tt.ended) {
+					t.Errorf("%+v: due %t", order, due)
+				}
+			})
+		})
+	}
+}
+
+// permuted calls f with every order of a list.
+func permuted[T any](list []T, f func([]T)) {
+	if len(list) < 2 {
+		f(list)
+		return
+	}
+	for i := range list {
+		rest := append(append([]T(nil), list[:i]...), list[i+1:]...)
+		permuted(rest, func(tail []T) { f(append([]T{list[i]}, tail...)) })
+	}
+}

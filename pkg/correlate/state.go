@@ -42,6 +42,9 @@ type State struct {
 	// Slim says that Exited's lists and log are left out: the result has them.
 	Slim     bool   `json:"slim,omitempty"`
 	Rejected string `json:"rejected,omitempty"` // why there will be no result
+	// RejectedAt is when the scan was rejected, the zero time if that is not known.
+	// A later start undoes the rejection.
+	RejectedAt time.Time `json:"rejected_at,omitzero"`
 	// Held is when the first alert came for a scan that nothing else was known of.
 	Held time.Time `json:"held,omitzero"`
 	// ExitHeld is when an exit came before the start of its attempt.
@@ -71,7 +74,8 @@ type Input struct {
 	Alerts   *event.Alerts
 	Reported *event.SensorReport
 
-	Traceparent string // of the event that said so
+	At          time.Time // of the event that said so; the zero time if not known
+	Traceparent string    // of the event that said so
 }
 
 // Grace is how long a scan is waited for, beyond its own timeout.
@@ -94,6 +98,9 @@ func (s State) Apply(in Input, at time.Time) (State, bool) {
 			return s, false
 		}
 		s.Started, s.Lost = in.Started, time.Time{}
+		if s.undone(s.RejectedAt) { // a dead letter was replayed
+			s.Rejected, s.RejectedAt = "", time.Time{}
+		}
 		if s.Exited == nil && in.Traceparent != "" {
 			s.Traceparent = in.Traceparent
 		}
@@ -121,9 +128,10 @@ func (s State) Apply(in Input, at time.Time) (State, bool) {
 		s.Reports = reports
 		s = s.hold(at)
 	case in.Rejected != nil:
-		if s.Rejected != "" {
+		if s.undone(in.At) || s.Rejected != "" && !in.At.After(s.RejectedAt) {
 			return s, false
 		}
+		s.RejectedAt = in.At
 		if s.Rejected = cut(in.Rejected.Reason, maxText); s.Rejected == "" {
 			s.Rejected = "no reason given"
 		}
@@ -134,6 +142,11 @@ func (s State) Apply(in Input, at time.Time) (State, bool) {
 		s.Held = at
 	}
 	return s, true
+}
+
+// undone reports whether the scan started after a rejection of the given time.
+func (s State) undone(rejected time.Time) bool {
+	return s.Started != nil && !rejected.IsZero() && s.Started.At.After(rejected)
 }
 
 // later orders two reports of the same kind: the higher attempt counts, then,

@@ -30,7 +30,7 @@ func programs() map[string]program {
 	return map[string]program{
 		"api":        {needs: []string{"NATS_URL", "K_SINK", "FALCONER_API_TOKEN"}},
 		"correlator": {needs: []string{"NATS_URL", "K_SINK"}},
-		"deadletter": {needs: []string{"NATS_URL"}},
+		"deadletter": {needs: []string{"NATS_URL", "K_SINK"}},
 		"falcogate":  {needs: []string{"NATS_URL", "K_SINK"}},
 		"gitlabhook": {needs: []string{"K_SINK", "FALCONER_GITLAB_WEBHOOK_TOKEN"}},
 		"jobwatch":   {heavy: "a Kubernetes client is in it", apart: podOnly},
