@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/falconer-sec/falconer/functions/planner"
 	"github.com/falconer-sec/falconer/pkg/api/packagehunter"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/managers"
 	"github.com/falconer-sec/falconer/pkg/event"
 	"github.com/falconer-sec/falconer/pkg/finding"
 	"github.com/falconer-sec/falconer/pkg/scan"
@@ -38,6 +40,21 @@ func TestOneScan(t *testing.T) {
 	}
 	if len(r.events) != 3 || len(ids) != 1 || len(r.records) != 1 {
 		t.Errorf("%d events with %d IDs, %d scans", len(r.events), len(ids), len(r.records))
+	}
+}
+
+// A manager that is known and not scanned is refused with its reason.
+func TestUnscanned(t *testing.T) {
+	r := newRig(t)
+	r.config.Planner = planner.Planner{Store: store{r}, Managers: managers.All(), Rules: "rules-1", TempDir: t.TempDir()}
+	r.config.Managers = nil
+	for _, m := range managers.All() {
+		r.config.Managers = append(r.config.Managers, m.Name())
+	}
+	r.server = packagehunter.New(r.config)
+	w := r.send("POST /monitor/project/yarn", ci+"\nContent-Type: application/octet-stream\nbody yarn")
+	if w.Code != http.StatusUnprocessableEntity || !strings.Contains(w.Body.String(), "yarn.lock is found and not scanned") || len(r.records) != 0 {
+		t.Errorf("%d %s, %d scans", w.Code, w.Body, len(r.records))
 	}
 }
 

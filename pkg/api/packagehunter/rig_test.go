@@ -161,6 +161,8 @@ func (r *rig) fixture(name string) []byte {
 		return r.tgz(join(pkg("app/"), pkg("app/web/")))
 	case "below":
 		return r.tgz(join(pkg("app/web/"), map[string]string{"app/README": "x"}))
+	case "yarn":
+		return r.tgz(map[string]string{"app/package.json": `{"dependencies":{"a":"1"}}`, "app/yarn.lock": "# yarn lockfile v1\n"})
 	case "two-below":
 		return r.tgz(join(pkg("app/web/"), pkg("app/api/")))
 	case "broken-above":
