@@ -2,7 +2,6 @@ package node
 
 import (
 	"io/fs"
-	"path"
 	"slices"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem/tree"
@@ -16,21 +15,20 @@ var Lockfiles = map[string][]string{
 	"bun":  {"bun.lock", "bun.lockb"},
 }
 
-// Detect returns the folders that hold a manifest and one of the lockfiles,
-// sorted, without those that an enclosing one of them claims as a member of its
-// workspace: members returns a root's patterns. Errors are those of tree.Find.
+// Detect returns the folders that hold one of the lockfiles, sorted, without
+// those that an enclosing one of them claims as a member of its workspace:
+// members returns a root's patterns. That a manifest is missing, or is none of
+// this name, is Load's to report. Errors are those of tree.Find.
 func Detect(fsys fs.FS, lockfiles []string, members func(fsys fs.FS, root string) []string) ([]string, error) {
-	found, err := tree.Find(fsys, tree.Named(append([]string{ManifestName}, lockfiles...)...))
+	found, err := tree.Find(fsys, tree.Named(lockfiles...))
 	if err != nil {
 		return nil, err
 	}
 	claims := map[string][]string{}
 	var roots []string
-	for dir, files := range found {
-		if slices.Contains(files, ManifestName) && len(files) > 1 {
-			roots = append(roots, dir)
-			claims[dir] = members(fsys, dir)
-		}
+	for dir := range found {
+		roots = append(roots, dir)
+		claims[dir] = members(fsys, dir)
 	}
 	slices.Sort(roots)
 	return slices.DeleteFunc(roots, func(dir string) bool {
@@ -41,14 +39,4 @@ func Detect(fsys fs.FS, lockfiles []string, members func(fsys fs.FS, root string
 		}
 		return false
 	}), nil
-}
-
-// Members returns the workspace patterns of a root's manifest. One that can't
-// be read has none: Load reports it.
-func Members(fsys fs.FS, root string) []string {
-	m, _, err := ReadObject(fsys, path.Join(root, ManifestName), MaxManifest)
-	if err != nil {
-		return nil
-	}
-	return Workspaces(m)
 }

@@ -26,10 +26,11 @@ func Workspaces(manifest Object) []string {
 
 // MatchWorkspace reports whether dir (relative to the root) is a workspace
 // member by the given patterns: globs with *, ?, [..], ** and {a,b}; a leading
-// "!" takes back what earlier patterns matched.
+// "!" takes back what earlier patterns matched. Patterns beyond the first 200
+// are not looked at.
 func MatchWorkspace(patterns []string, dir string) bool {
 	in := false
-	for _, p := range patterns {
+	for _, p := range patterns[:min(len(patterns), maxPatterns)] {
 		p, negated := strings.CutPrefix(p, "!")
 		if len(p) > maxPattern {
 			continue

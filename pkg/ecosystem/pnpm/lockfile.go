@@ -1,7 +1,9 @@
 package pnpm
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"path"
@@ -106,8 +108,12 @@ type reader struct {
 }
 
 func (r *reader) read(raw []byte) error {
-	if err := yaml.Unmarshal(raw, &r.lock); err != nil {
+	documents := yaml.NewDecoder(bytes.NewReader(raw))
+	if err := documents.Decode(&r.lock); err != nil {
 		return err
+	}
+	if err := documents.Decode(new(yaml.Node)); err != io.EOF { // which of them pnpm goes by depends on its version
+		return fault.Errorf(fault.Invalid, "more than one document")
 	}
 	version := fmt.Sprint(r.lock.Version)
 	major, _, _ := strings.Cut(version, ".")
@@ -132,14 +138,14 @@ func (r *reader) read(raw []byte) error {
 
 // entry reads one package.
 func (r *reader) entry(key string, e pkg) error {
-	name, version, ok := splitKey(key)
-	if !ok && e.Name == "" {
-		return fault.Errorf(fault.Invalid, "entry %.200q is not a name and a version", key)
-	}
-	if e.Name != "" { // of a source that is no registry
+	name, version := splitKey(key)
+	if e.Name != "" { // of a source that is no registry, in version 6
 		name = e.Name
 	}
-	if e.Version != "" {
+	if !node.ValidName(name) {
+		return fault.Errorf(fault.Invalid, "entry %.200q is not a name and a version", key)
+	}
+	if e.Version != "" { // of a source that is no registry
 		version = e.Version
 	}
 	p := ecosystem.Package{
@@ -149,7 +155,7 @@ func (r *reader) entry(key string, e pkg) error {
 	switch {
 	case e.Resolution.Type == "directory" || e.Resolution.Directory != "":
 		p.Link, p.Path = true, path.Clean(e.Resolution.Directory)
-		if !fs.ValidPath(path.Join(r.root, p.Path)) {
+		if path.IsAbs(p.Path) || !fs.ValidPath(path.Join(r.root, p.Path)) {
 			return fault.Errorf(fault.Invalid, "entry %.200q: the path leaves the source", key)
 		}
 	case e.Resolution.Repo != "":
@@ -162,14 +168,18 @@ func (r *reader) entry(key string, e pkg) error {
 	return r.Add(key, p, false)
 }
 
-// splitKey reads "name@1.0.0(peer@2.0.0)", in version 6 with a slash before.
-func splitKey(key string) (name, version string, ok bool) {
+// splitKey reads "name@1.0.0(peer@2.0.0)", in version 6 with a slash before. The
+// version is "" where an address stands in its place.
+func splitKey(key string) (name, version string) {
 	key, _, _ = strings.Cut(strings.TrimPrefix(key, "/"), "(")
-	i := strings.LastIndexByte(key, '@')
-	if i <= 0 {
-		return "", "", false
+	i := strings.IndexByte(key[min(1, len(key)):], '@') + 1 // the first, but for a scope's
+	if i == 0 {
+		return "", ""
 	}
-	return key[:i], key[i+1:], node.ValidVersion(key[i+1:])
+	if name, version = key[:i], key[i+1:]; !node.ValidVersion(version) {
+		version = ""
+	}
+	return name, version
 }
 
 // storePath is where pnpm puts a package that has no peers.
@@ -182,7 +192,7 @@ func (r *reader) member(dir string) error {
 	if dir == "." {
 		return nil
 	}
-	if path.Clean(dir) != dir || !fs.ValidPath(path.Join(r.root, dir)) {
+	if path.Clean(dir) != dir || path.IsAbs(dir) || !fs.ValidPath(path.Join(r.root, dir)) {
 		return fault.Errorf(fault.Invalid, "importer %.200q is not a folder of the source", dir)
 	}
 	m, _, err := node.ReadObject(r.fsys, path.Join(r.root, dir, node.ManifestName), node.MaxManifest)

@@ -45,8 +45,8 @@ func (Manager) Manifests() []string {
 	return []string{node.ManifestName, lockfileName, workspaceName, configName, hooksName}
 }
 
-// Detect returns the folders with a package.json and a pnpm-lock.yaml that are
-// not members of an enclosing one's workspace.
+// Detect returns the folders with a pnpm-lock.yaml that are not members of an
+// enclosing one's workspace. Load refuses those whose manifest is no package.json.
 func (Manager) Detect(fsys fs.FS) ([]string, error) {
 	return node.Detect(fsys, []string{lockfileName}, members)
 }
