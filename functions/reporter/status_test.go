@@ -182,7 +182,7 @@ func TestALateRejectionChangesNoVerdict(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("success", "clean")
-	if err := tell(t, f, event.ScanRejected, "1", rejected); err != nil {
+	if err := tell(t, f, event.ScanRejected, "4", rejected); err != nil {
 		t.Fatal(err)
 	}
 	check("success", "clean")
