@@ -1,17 +1,13 @@
 package pnpm
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/node"
@@ -72,9 +68,9 @@ type pkg struct {
 // Whether the lockfile is that of the manifests pnpm itself checks
 // (--frozen-lockfile), with the project's overrides and catalogs applied.
 func (Manager) Load(fsys fs.FS, root string) (ecosystem.Project, error) {
-	raw, err := tree.Read(fsys, path.Join(root, lockfileName), node.MaxLockfile)
+	raw, err := tree.Read(fsys, path.Join(root, lockfileName), maxLockfile)
 	if err != nil {
-		return ecosystem.Project{}, fault.New("pnpm", fault.Invalid, err)
+		return ecosystem.Project{}, fault.New("pnpm", fault.KindOf(err), err)
 	}
 	if _, _, err := node.ReadObject(fsys, path.Join(root, node.ManifestName), node.MaxManifest); err != nil {
 		return ecosystem.Project{}, fault.New("pnpm", fault.Invalid, err)
@@ -108,12 +104,8 @@ type reader struct {
 }
 
 func (r *reader) read(raw []byte) error {
-	documents := yaml.NewDecoder(bytes.NewReader(raw))
-	if err := documents.Decode(&r.lock); err != nil {
+	if err := decode(raw, lockfileWork, &r.lock); err != nil {
 		return err
-	}
-	if err := documents.Decode(new(yaml.Node)); err != io.EOF { // which of them pnpm goes by depends on its version
-		return fault.Errorf(fault.Invalid, "more than one document")
 	}
 	version := fmt.Sprint(r.lock.Version)
 	major, _, _ := strings.Cut(version, ".")

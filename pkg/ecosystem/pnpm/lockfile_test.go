@@ -201,6 +201,27 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// A lockfile whose reading costs more than its size tells is too large.
+func TestTooLarge(t *testing.T) {
+	var keys strings.Builder
+	for i := range 40_000 {
+		fmt.Fprintf(&keys, "k%d: 1\n", i)
+	}
+	for name, fsys := range map[string]fstest.MapFS{
+		"keys":               project(keys.String()),
+		"an alias in itself": project("lockfileVersion: '9.0'\nx: &x [*x]\n"),
+		"bytes":              project(strings.Repeat("#", 9<<20)),
+	} {
+		if _, err := (pnpm.Manager{}).Load(fsys, "."); fault.KindOf(err) != fault.TooLarge || !strings.Contains(err.Error(), "pnpm-lock.yaml") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	p, err := pnpm.Manager{}.Load(project("lockfileVersion: '9.0'\n", "pnpm-workspace.yaml", keys.String()), ".")
+	if err != nil || len(p.Problems) != 1 || !strings.Contains(p.Problems[0], "pnpm-workspace.yaml can't be read") {
+		t.Errorf("workspace: %q, %v", p.Problems, err)
+	}
+}
+
 // A lockfile is found wherever it lies, but for a member's; one without a
 // package.json is refused, not passed over.
 func TestDetect(t *testing.T) {

@@ -10,8 +10,6 @@ import (
 	"io/fs"
 	"path"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/falconer-sec/falconer/pkg/ecosystem"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/node"
 	"github.com/falconer-sec/falconer/pkg/ecosystem/tree"
@@ -26,6 +24,7 @@ const (
 	workspaceName = "pnpm-workspace.yaml"
 	configName    = ".npmrc"
 	hooksName     = ".pnpmfile.cjs"
+	maxLockfile   = 8 << 20 // bytes; read, YAML takes a hundred times as much
 	maxWorkspace  = 1 << 20 // bytes of a pnpm-workspace.yaml or a .npmrc
 )
 
@@ -77,7 +76,7 @@ func readWorkspace(fsys fs.FS, root string) (w workspace, err error) {
 	if err != nil {
 		return w, err
 	}
-	return w, yaml.Unmarshal(b, &w)
+	return w, decode(b, workspaceWork, &w)
 }
 
 // members returns a root's workspace patterns. What can't be read has none:
