@@ -52,6 +52,7 @@ type Expect struct {
 	Timeout  string            `json:"timeout,omitempty"`
 	Needs    []string          `json:"needs,omitempty"`  // programs on the machine: "node-gyp" (with headers and a compiler), "python3"
 	Native   *bool             `json:"native,omitempty"` // false: outside of the sandbox it would hang, crowd the machine or reach beyond loopback
+	Kernel   bool              `json:"kernel,omitempty"` // shows only where the sandbox's kernel is ours: it puts clocks forward, answers for other machines, looks at all that is written, loads packages
 	Real     bool              `json:"real,omitempty"`   // installs packages of the configured registry
 }
 

@@ -51,8 +51,8 @@ func TestPackageHunter(t *testing.T) {
 	if code, out := ask("POST", "/monitor/project/npm", "not-the-password", good); code != http.StatusUnauthorized || out.Status != "error" {
 		t.Errorf("a wrong password: %d %+v", code, out)
 	}
-	if code, out := ask("POST", "/monitor/project/bundler", password, good); code != http.StatusUnprocessableEntity || !strings.Contains(out.Reason, "npm") {
-		t.Errorf("a manager that is not known: %d %+v", code, out)
+	if code, out := ask("POST", "/monitor/project/bundler", password, good); code != http.StatusUnprocessableEntity || !strings.Contains(out.Reason, "bundler") {
+		t.Errorf("a manager that the archive has nothing of: %d %+v", code, out)
 	}
 	code, sent := ask("POST", "/monitor/project/npm", password, good)
 	if code != http.StatusOK || sent.Status != "ok" || len(sent.ID) != 36 {

@@ -35,7 +35,7 @@ func (shell) Load(fs.FS, string) (ecosystem.Project, error) {
 	return ecosystem.Project{Manager: "shell", Root: "."}, nil
 }
 func (s shell) Recipe(_ ecosystem.Project, set ecosystem.Setting) ecosystem.Recipe {
-	return ecosystem.Recipe{Version: "1", Argv: []string{"/bin/sh", "-c", s.script}, Env: []string{"REGISTRY=" + set.Registry}}
+	return ecosystem.Recipe{Version: "1", Argv: []string{"/bin/sh", "-c", s.script}, Env: []string{"REGISTRY=" + set.Registry}, Cache: ".npm"}
 }
 
 // Place takes every program called "hook" as a lifecycle script.
