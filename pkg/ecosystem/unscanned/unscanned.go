@@ -30,7 +30,7 @@ const runsInside = "its plugins run inside the tool itself, where what they do c
 
 // Another manager's lockfile beside it is no excuse: it may pin other packages
 // than those that this manager installs.
-const otherPins = "its lockfile is not read; falconer scans the projects of npm and of pnpm (npm install --package-lock-only, or pnpm import, writes their lockfile)"
+const otherPins = "its lockfile is not read; falconer scans projects with the lockfile of npm or pnpm in its place (npm install --package-lock-only, pnpm import)"
 
 // Managers returns them.
 func Managers() []Manager {
