@@ -49,7 +49,7 @@ func steps(after []ecosystem.Step) string {
 			b.WriteString(quoted(a) + " ")
 		}
 		b.WriteString("</dev/null & p=$!\n")
-		fmt.Fprintf(&b, "( trap 'kill $s; exit' TERM; sleep %d & s=$!; wait $s; kill -9 $p ) 2>/dev/null & w=$!\n", int(s.Timeout.Seconds()))
+		fmt.Fprintf(&b, "( trap 'kill $s; wait $s; exit' TERM; sleep %d & s=$!; wait $s; kill -9 $p ) 2>/dev/null & w=$!\n", int(s.Timeout.Seconds()))
 		b.WriteString("wait $p; kill $w; wait $w\n")
 	}
 	b.WriteString("fi\n")
