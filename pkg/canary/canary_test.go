@@ -33,15 +33,6 @@ func entry(t testing.TB, s *canary.Set, name string) string {
 	return ""
 }
 
-func file(t testing.TB, s *canary.Set, at string) canary.File {
-	t.Helper()
-	for _, f := range s.Files() {
-		if f.Path == at {
-			return f
-		}
-	}
-	t.Fatalf("no file %s", at)
-	return canary.File{}
 }
 
 func names(hits []canary.Hit) []string {

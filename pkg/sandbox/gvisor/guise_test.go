@@ -123,8 +123,9 @@ func numbers(t *testing.T, text string, want int) []int64 {
 // TestMachines tells two scans' machines apart, and knows one again.
 func TestMachines(t *testing.T) {
 	a, b := scan.Key{Project: "a"}.ID(), scan.Key{Project: "b"}.ID()
-	if guest.MachineOf(a).Hostname != guest.MachineOf(a).Hostname || guest.MachineOf(a).Hostname == guest.MachineOf(b).Hostname || guest.MachineOf(a).Uptime == guest.MachineOf(b).Uptime {
-		t.Errorf("machines %+v and %+v", guest.MachineOf(a), guest.MachineOf(b))
+	first, again, other := guest.MachineOf(a), guest.MachineOf(a), guest.MachineOf(b)
+	if first.Hostname != again.Hostname || first.Hostname == other.Hostname || first.Uptime == other.Uptime {
+		t.Errorf("machines %+v, %+v and %+v", first, again, other)
 	}
 }
 
