@@ -33,8 +33,6 @@ func entry(t testing.TB, s *canary.Set, name string) string {
 	return ""
 }
 
-}
-
 func names(hits []canary.Hit) []string {
 	var out []string
 	for _, h := range hits {
