@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 
+	"github.com/falconer-sec/falconer/pkg/ecosystem/tree"
 	"github.com/falconer-sec/falconer/pkg/fault"
 )
 
@@ -104,34 +104,10 @@ func (o Object) StringMap(key string) map[string]string {
 	return out
 }
 
-// ReadFile reads at most limit bytes of a regular file.
-func ReadFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
-	f, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fault.Errorf(fault.Invalid, "%s: not a regular file", name)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fault.Errorf(fault.TooLarge, "%s: larger than %d bytes", name, limit)
-	}
-	return b, nil
-}
-
 // ReadObject reads a JSON object from a file. Malformed content is
 // fault.Invalid and names the file; a missing file satisfies fs.ErrNotExist.
 func ReadObject(fsys fs.FS, name string, limit int64) (Object, []byte, error) {
-	b, err := ReadFile(fsys, name, limit)
+	b, err := tree.Read(fsys, name, limit)
 	if err != nil {
 		return nil, nil, err
 	}

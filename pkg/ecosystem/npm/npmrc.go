@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/falconer-sec/falconer/pkg/ecosystem/node"
+	"github.com/falconer-sec/falconer/pkg/ecosystem/tree"
 )
 
 const (
@@ -25,7 +25,7 @@ var commandSettings = [...]string{"script-shell", "shell", "git", "node-gyp"}
 // real install do what the scan can't show. A file written to evade this
 // reading evades the note only.
 func (r *reader) config() map[string]string {
-	b, err := node.ReadFile(r.fsys, path.Join(r.root, configName), maxConfig)
+	b, err := tree.Read(r.fsys, path.Join(r.root, configName), maxConfig)
 	if err != nil {
 		return nil // most projects have none
 	}
